@@ -1,0 +1,46 @@
+"""What a drug is: its own state and parameters, its kinetics, and how it acts on the feedback."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from thrombojax.models.feedback.effects import NONE, Effect, Surroundings
+from thrombojax.models.protocol import Breakpoints, Entry, Inputs, Key, LinearBlock
+
+
+class Nothing(NamedTuple):
+    """State, parameters or observables of a drug that has none."""
+
+
+def _still(y: Any, p: Any, around: Surroundings, u: Inputs) -> Any:
+    return y
+
+
+def _no_effect(y: Any, p: Any, around: Surroundings) -> Effect:
+    return NONE
+
+
+def _observe_nothing(y: Any, p: Any, around: Surroundings) -> Nothing:
+    return Nothing()
+
+
+@dataclass(frozen=True, eq=False)
+class Drug:
+    """rhs(y, p, around, u) -> State; effect(y, p, around) -> Effect; observe(y, p, around) -> Obs.
+
+    entries' fractions and lags take the drug's own parameters; leaves in `into` without a dot are the drug's own states,
+    those with a dot are the feedback's (`platelets.age_1`) and take the parameters of the whole model.
+    """
+
+    name: str
+    title: str
+    source: str
+    entries: Mapping[Key, Entry]
+    State: type = Nothing
+    Parameters: type = Nothing
+    Obs: type = Nothing
+    rhs: Callable[..., Any] = _still
+    effect: Callable[..., Effect] = _no_effect
+    observe: Callable[..., Any] = _observe_nothing
+    linear_block: Callable[[Any, Inputs], LinearBlock] | None = None
+    breakpoints: Callable[[Any], Breakpoints] | None = None

@@ -1,0 +1,1 @@
+"""The flagship: the thrombopoietin-platelet feedback, one mechanism per file, assembled in `assemble.py`."""

@@ -1,0 +1,99 @@
+"""The model contract: a handful of pure functions over named structs.
+
+Everything is elementwise, so that the same function serves one patient (scalars), a block of patients (arrays whose only
+axis is the patient) and a code generator. The patient axis never appears in model code. Time is in days.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from thrombojax.models.struct import Scalar
+
+Key = tuple[str, str]
+"""(drug, route)"""
+
+
+class Inputs(NamedTuple):
+    """What the timeline holds constant over a segment and hands to `rhs`.
+
+    phase: for every (drug, route) with breakpoints, how many of them have passed since its last dose (all, before the first);
+    era: how many of the model's absolute breakpoints have passed.
+    """
+
+    phase: Mapping[Key, Scalar]
+    era: Scalar
+
+
+class Breakpoints(NamedTuple):
+    """Times where the equations change: absolute days, and days after each dose of a (drug, route)."""
+
+    at: tuple[Scalar, ...] = ()
+    after_dose: Mapping[Key, tuple[Scalar, ...]] = {}
+
+
+class LinearBlock(NamedTuple):
+    """Linear compartments that are advanced exactly: names of State leaves, and transfers (from, to or None, rate per day)."""
+
+    states: tuple[str, ...]
+    transfers: tuple[tuple[int, int | None, Scalar], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How an administered amount enters the state.
+
+    unit: of one unit of amount, e.g. `ug` (a regimen in `ug/kg` is scaled by the parameter `weight`).
+    into: State leaf -> fraction(p), bioavailability included; each leaf rises by amount x fraction at arrival.
+    lag: p -> days from administration to arrival.
+    refine: ((days after arrival, steps per day), ...): short steps that a sharp bend after a dose needs at accuracy 1e-4.
+    """
+
+    unit: str
+    into: Mapping[str, Callable[[Any], Scalar]]
+    lag: Callable[[Any], Scalar] | None = None
+    infusible: bool = False
+    refine: tuple[tuple[float, float], ...] = ()
+
+
+def _no_breakpoints(p: Any) -> Breakpoints:
+    return Breakpoints()
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model of the contract. `State`, `Parameters` and `Obs` are NamedTuple types whose fields carry `quantity()`.
+
+    initial(p) -> State; rhs(t, y, p, u: Inputs) -> State of derivatives per day; observe(y, p) -> Obs (always has `platelets`).
+    linear_block(p, u) -> LinearBlock; max_rate(p): bound of the fastest rate (per day) that the explicit solver sees.
+    baseline_error(p): residual of the steady state that `initial` found, to be near zero (None: no solve).
+    steps_per_day: fixed steps that hold 1e-4 away from doses.
+    """
+
+    name: str
+    title: str
+    source: str
+    State: type
+    Parameters: type
+    Obs: type
+    initial: Callable[[Any], Any]
+    rhs: Callable[[Scalar, Any, Any, Inputs], Any]
+    observe: Callable[[Any, Any], Any]
+    entries: Mapping[Key, Entry]
+    max_rate: Callable[[Any], Scalar]
+    defaults: Any
+    """Parameters of the typical patient: floats, one per leaf."""
+    steps_per_day: float
+    baseline: Callable[[Any], Any] | None = None
+    linear_block: Callable[[Any, Inputs], LinearBlock] | None = None
+    breakpoints: Callable[[Any], Breakpoints] = _no_breakpoints
+    baseline_error: Callable[[Any], Scalar] | None = None
+    weight: str = "weight"
+    """Name of the parameter that `/kg` amounts are multiplied by."""
+    parameter_set: str = "published"
+    backends: tuple[str, ...] = ("xla", "reference")
+    anchor: Callable[..., Any] | None = None
+    """anchor(p, leaf, count, start) -> p whose `leaf` gives a steady state at that platelet count."""
+    cohorts: Path | None = None
+    """Folder of this model's cohort files."""
