@@ -1,0 +1,1 @@
+"""Study files: the TOML schema, patient tables, and the plan."""

@@ -1,0 +1,205 @@
+"""A study file: read by tomllib, checked section by section, every error of the file reported at once.
+
+Nothing in the file is evaluated, and nothing here imports JAX: names that only a model knows (cohorts, drugs,
+parameters) are checked afterwards by `catalogue.check_against`.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.study import checks
+from thrombojax.study.messages import keys, path, problems, shown
+from thrombojax.study.sections import Arm, Axis, Endpoint, Head, Output, Patients, Time
+
+SCHEMA = 1
+TABLES: dict[str, type[BaseModel]] = {"study": Head, "patients": Patients, "time": Time, "output": Output}
+LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
+SECTIONS = ("schema", "study", "patients", "arm", "axis", "time", "endpoint", "output")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid study file. Windows of endpoints are resolved: `endpoint.end` is never None.
+
+    text: the file as read, for the provenance of the results; where: its path, as it is named in messages.
+    """
+
+    head: Head
+    patients: Patients
+    arms: tuple[Arm, ...]
+    axes: tuple[Axis, ...]
+    time: Time
+    endpoints: tuple[Endpoint, ...]
+    output: Output
+    text: str
+    where: str
+
+    @property
+    def save_days(self) -> tuple[float, ...]:
+        """Empty where no trajectories are asked for."""
+        return self.time.save_days(self.head.days) if self.output.trajectories else ()
+
+    @property
+    def visit_days(self) -> tuple[float, ...]:
+        return self.time.visit_days(self.head.days)
+
+    @property
+    def table_path(self) -> Path | None:
+        """The patient table, found from the study file's folder."""
+        return None if self.patients.table is None else Path(self.where).parent / self.patients.table
+
+    def at(self, *parts: str | int) -> str:
+        """Where a message points: study.at("arm", 1, "regimen") is `study.toml: arm[2].regimen`."""
+        return f"{self.where}: {path(*parts)}"
+
+    def override(self, **changes: Any) -> "Study":
+        """The study with keys of [study] or [patients] from the command line; None leaves what the file says."""
+        given = {key: value for key, value in changes.items() if value is not None}
+        head = {key: value for key, value in given.items() if key in Head.model_fields}
+        people = {key: value for key, value in given.items() if key in Patients.model_fields}
+        return replace(self, head=self.head.model_copy(update=head), patients=self.patients.model_copy(update=people))
+
+
+def load(file: str | Path) -> Study:
+    """The study in a file, or an InputError with every problem in it."""
+    where = str(file)
+    try:
+        text = Path(file).read_bytes().decode("utf-8-sig")  # TOML refuses the byte order mark of Windows editors
+    except OSError as error:
+        raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
+    except ValueError as error:  # not text, or a path with a null byte
+        raise InputError(Problem(where, f"is not a text file in UTF-8: {error}")) from None
+    study = parse(text, where)
+    if study.table_path is not None and not study.table_path.is_file():
+        raise InputError(Problem(study.at("patients", "table"), f"there is no file {str(study.table_path)!r}"))
+    return study
+
+
+def parse(text: str, where: str = "study") -> Study:
+    """The study in a text; `where` names it in messages."""
+    raw = _toml(text, where)
+    try:
+        return _study(raw, text, where)
+    except InputError as error:
+        raise InputError(*(Problem(f"{where}: {p.where}", p.message) for p in error.problems)) from None
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InputError(Problem(where, "is not a study file: lists or tables nested too deep")) from None
+    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
+        said = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+        if said is None:
+            raise InputError(Problem(where, f"is not TOML: {error}")) from None
+        lines = text.split("\n")
+        line, column = (said[2], said[3]) if said[2] else (len(lines), len(lines[-1]) + 1)
+        raise InputError(Problem(where, f"is not TOML: line {line}, column {column}: {said[1]}")) from None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One section as far as it was right: its value or None, the keys right by themselves, the names of the others."""
+
+    value: Any
+    given: Mapping[str, Any]
+    wrong: set[str]
+
+
+def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
+    found: list[Problem] = _top(raw)
+    tables = {name: _read(section, raw.get(name), found, name) for name, section in TABLES.items()}
+    lists = {
+        name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
+        for name, section in LISTS.items()
+    }
+    head, patients, time, output = (tables[name] for name in TABLES)
+    arms, axes, endpoints = (lists[name] for name in LISTS)
+    days = head.given.get("days")
+    if isinstance(raw.get("patients"), dict):
+        found += checks.patients(patients.given, patients.wrong)
+    found += checks.time(time.given, days)
+    found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
+    for i, read in enumerate(axes):
+        found += checks.axis(i, read.given, read.wrong)
+    for i, read in enumerate(endpoints):
+        found += checks.endpoint(i, read.given, read.wrong, days)
+    arms_given, axes_given, endpoints_given = ([read.given for read in reads] for reads in (arms, axes, endpoints))
+    found += checks.names(arms_given, axes_given, endpoints_given, output.given)
+    found += checks.size(patients.given.get("n"), len(arms), axes_given)
+    found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
+    if "arm" not in raw:
+        found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))
+    if "endpoint" not in raw and not output.given.get("trajectories") and "trajectories" not in output.wrong:
+        message = "is missing; needed: at least one [[endpoint]], or trajectories = true in [output]"
+        found.append(Problem("endpoint", message))
+    if found:
+        raise InputError(*sorted(found, key=_order))
+    ends = {"end": head.value.days}
+    windows = (e.value if e.value.end is not None else e.value.model_copy(update=ends) for e in endpoints)
+    return Study(
+        head.value,
+        patients.value,
+        tuple(read.value for read in arms),
+        tuple(read.value for read in axes),
+        time.value,
+        tuple(windows),
+        output.value,
+        text,
+        where,
+    )
+
+
+def _top(raw: Mapping[str, Any]) -> list[Problem]:
+    found = [unknown(path(key), "section", key, SECTIONS) for key in raw if key not in SECTIONS]
+    version = raw.get("schema")
+    if version is None:
+        found.append(Problem("schema", f"is missing; needed: schema = {SCHEMA} as the first line"))
+    elif version != SCHEMA or isinstance(version, bool | float):
+        found.append(Problem("schema", f"given {shown(version)}; allowed: {SCHEMA}"))
+    needed = (name for name in ("study", "patients") if name not in raw)
+    found += [Problem(name, f"is missing; needed: the section [{name}]") for name in needed]
+    return found
+
+
+def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[Any]:
+    items = raw.get(name, [])
+    if isinstance(items, dict):
+        found.append(Problem(name, f"is written [{name}]; allowed: [[{name}]], with two brackets, once for each"))
+        return []
+    if not isinstance(items, list) or (name in raw and not items):
+        found.append(Problem(name, f"given {shown(items)}; allowed: sections written [[{name}]]"))
+        return []
+    return items
+
+
+def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
+    if raw is None and at[0] in ("time", "output"):
+        return _Read(section(), {}, set())
+    if raw is None:  # `_top` says that it is missing
+        return _Read(None, {}, set(keys(section)))
+    if not isinstance(raw, dict):
+        found.append(Problem(path(*at), f"given {shown(raw)}; allowed: a section written [{at[0]}]"))
+        return _Read(None, {}, set(keys(section)))
+    try:
+        value, wrong = section.model_validate(raw), set()
+    except ValidationError as error:
+        value, wrong = None, {str(e["loc"][0]) for e in error.errors(include_url=False)}
+        found += problems(error, section, *at)
+    return _Read(value, {key: item for key, item in raw.items() if key not in wrong}, wrong)
+
+
+def _order(problem: Problem) -> tuple[int, int]:
+    """Sections in the order of the schema, their members together."""
+    name, number = re.match(r"([^.\[]*)(?:\[(\d+)\])?", problem.where).groups()  # type: ignore[union-attr]
+    return (SECTIONS.index(name) if name in SECTIONS else -1), int(number or 0)
