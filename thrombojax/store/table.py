@@ -1,0 +1,178 @@
+"""`export`: a results file as one tidy table, CSV or Parquet, streamed so that its size does not matter."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import InputError, Problem, RunError, unknown
+from .hdf5 import rename
+from .layout import PATIENT
+from .results import coordinate, dims, reading, variables
+from .shards import disk_error
+
+TABLES = ("endpoints", "trajectories")
+ROWS = 2**17  # rows of one Parquet row group, and about the rows held in memory
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the table is made of. axes: its key columns in order, patient last; columns: variables by column name."""
+
+    axes: dict[str, np.ndarray]
+    columns: dict[str, h5py.Dataset]
+    units: dict[str, str]
+    width: int  # patients read at once
+
+
+def export(
+    path: str | Path, out: str | Path, *, what: str = "endpoints", parameters: bool = False, overwrite: bool = False
+) -> int:
+    """Writes a tidy table to OUT (.csv or .parquet) and returns its number of rows.
+
+    what: 'endpoints', one row per study axis, arm and patient, with the status and, if asked, the parameters; or
+    'trajectories', one row per study axis, arm, time and patient. A number that is missing is an empty cell (null).
+    Raises InputError for a wrong source, kind of table or output; RunError for a full disk or without pyarrow.
+    """
+    path, out = Path(path), Path(out)
+    if what not in TABLES:
+        raise InputError(unknown("what", "table", what, TABLES))
+    writers = {".csv": _csv, ".parquet": _parquet}
+    if out.suffix.lower() not in writers:
+        raise InputError(Problem(str(out), f"a table ends in {' or '.join(writers)}, not in {out.suffix!r}"))
+    if out.is_dir() or not out.parent.is_dir():
+        why = "is a folder" if out.is_dir() else f"cannot be written: there is no folder {out.parent}"
+        raise InputError(Problem(str(out), why))
+    if out.exists() and not overwrite:
+        raise InputError(Problem(str(out), "exists already; --overwrite replaces it"))
+    temporary = out.with_name(out.name + ".tmp")
+    with reading(path) as file:
+        plan = _plan(path, file, what, parameters)
+        rows = 0
+        try:
+            with writers[out.suffix.lower()](temporary, plan) as write:
+                for block in _blocks(plan):
+                    write(block)
+                    rows += len(next(iter(block.values())))
+            rename(temporary, out)
+        except OSError as error:
+            raise disk_error(error, out, "nothing is left of the table") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
+    """Which columns the table has; every variable whose dimensions are all among the table's own joins it."""
+    roles = {"trajectories": ("trajectory",), "endpoints": ("endpoint", "status")}[what]
+    found = variables(file)
+    main = {n: d for n, d in found.items() if _role(d) in roles and "/" not in n and dims(d)[-1:] == (PATIENT,)}
+    if not main:
+        raise InputError(Problem(str(path), f"holds no {what}"))
+    used = {dim for dataset in main.values() for dim in dims(dataset)}
+    # The file lists its scales in the order in which the layout wrote them.
+    order = [name for name in file if name in used and isinstance(file[name], h5py.Dataset) and file[name].is_scale]
+    width = min((d.chunks[-1] for d in main.values() if d.chunks), default=4096)
+    if what == "trajectories":
+        status = {n: d for n, d in found.items() if _role(d) == "status" and set(dims(d)) <= used}
+        main = {**main, **status}
+    extra = {}
+    if parameters:
+        extra = {n: d for n, d in found.items() if _role(d) in ("parameter", "covariate") and set(dims(d)) <= used}
+    columns = {name.rsplit("/", 1)[-1]: dataset for name, dataset in {**main, **extra}.items()}
+    scales = {name: file[name] for name in order}
+    units = {n: str(d.attrs["units"]) for n, d in {**scales, **columns}.items() if "units" in d.attrs}
+    return Plan({name: coordinate(scale) for name, scale in scales.items()}, columns, units, width)
+
+
+def _role(dataset: h5py.Dataset) -> str:
+    return str(dataset.attrs.get("role", ""))
+
+
+def _blocks(plan: Plan) -> Iterator[Columns]:
+    """The table piece by piece: for a block of patients, cell by cell (study axes, arm), times before patients."""
+    names = list(plan.axes)
+    inner = names[-2:] if names[-2:-1] == ["time"] else names[-1:]
+    cells = [name for name in names if name not in inner]
+    n = len(plan.axes[PATIENT])
+    for start in range(0, n, plan.width):
+        patients = slice(start, min(start + plan.width, n))
+        shared = {name: d[..., patients] for name, d in plan.columns.items() if set(dims(d)) <= {PATIENT}}
+        for cell in np.ndindex(*(len(plan.axes[name]) for name in cells)):
+            at: dict[str, Any] = {**dict(zip(cells, cell, strict=True)), PATIENT: patients}
+            yield _rows(plan, at, inner, shared)
+
+
+def _rows(plan: Plan, at: Mapping[str, Any], inner: list[str], shared: Columns) -> Columns:
+    """One cell's rows for one block of patients, every column as [times x patients]."""
+    keys = {name: plan.axes[name][at[name]] if name in at else plan.axes[name] for name in plan.axes}
+    shape = tuple(len(keys[name]) for name in inner)
+    block: Columns = {}
+    for name, value in keys.items():
+        value = value[:, None] if name in inner[:-1] else value
+        block[name] = np.broadcast_to(value, shape).reshape(-1)
+    for name, dataset in plan.columns.items():
+        where = tuple(at.get(dim, slice(None)) for dim in dims(dataset))
+        block[name] = np.broadcast_to(shared[name] if name in shared else dataset[where], shape).reshape(-1)
+    return block
+
+
+@contextmanager
+def _csv(path: Path, plan: Plan) -> Iterator[Callable[[Columns], None]]:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*plan.axes, *plan.columns])
+        yield lambda block: writer.writerows(zip(*map(_text, block.values()), strict=True))
+
+
+def _text(column: np.ndarray) -> list[str]:
+    """Shortest text that reads back as the same number; NaN is an empty cell."""
+    text = column.astype(str)
+    return np.where(np.isnan(column), "", text).tolist() if column.dtype.kind == "f" else text.tolist()
+
+
+@contextmanager
+def _parquet(path: Path, plan: Plan) -> Iterator[Callable[[Columns], None]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise RunError("a Parquet table needs pyarrow: pip install 'thrombojax[parquet]'") from None
+    types = {name: np.asarray(values).dtype for name, values in plan.axes.items()}
+    types |= {name: dataset.dtype for name, dataset in plan.columns.items()}
+    schema = pyarrow.schema(
+        [
+            pyarrow.field(
+                name,
+                pyarrow.string() if dtype.kind in "OU" else pyarrow.from_numpy_dtype(dtype),
+                metadata={"units": plan.units[name]} if name in plan.units else None,
+            )
+            for name, dtype in types.items()
+        ]
+    )
+    waiting: list[Any] = []
+
+    def flush() -> None:
+        if waiting:
+            writer.write_table(pyarrow.concat_tables(waiting))
+            waiting.clear()
+
+    def write(block: Columns) -> None:
+        arrays = [
+            pyarrow.array(block[field.name], type=field.type, from_pandas=True)  # from_pandas: NaN becomes null
+            for field in schema
+        ]
+        waiting.append(pyarrow.Table.from_arrays(arrays, schema=schema))
+        if sum(table.num_rows for table in waiting) >= ROWS:
+            flush()
+
+    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        yield write
+        flush()
