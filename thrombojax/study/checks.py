@@ -5,7 +5,7 @@ what is wrong elsewhere; a key that is absent or was wrong is not in `given`, an
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from thrombojax.errors import InputError, Problem, unknown
@@ -17,6 +17,7 @@ Given = Mapping[str, Any]
 
 RESERVED = ("arm", "time", "patient", "status", "parameters", "ledger", "provenance")
 """Names that the results file uses for itself."""
+TIMES = ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds")
 MAX_TRAJECTORIES = 10**12
 MAX_SENTENCES = 500
 """Grid points at which one arm's sentence is tried; the plan meets the rest."""
@@ -61,6 +62,14 @@ def axis(at: int, given: Given, wrong: set[str]) -> list[Problem]:
         found.append(Problem(f"{where}.scale", "needs a parameter to multiply"))
     if given.get("name") in RESERVED:
         found.append(Problem(f"{where}.name", f"given {given['name']!r}, which the results file uses for itself"))
+    unit = given.get("unit", "")
+    if unit in TIMES:
+        found.append(
+            Problem(f"{where}.unit", f"given {unit!r}, which xarray would turn into dates; allowed: {unit[:-1]!r}")
+        )
+    elif unit[:1].isdigit() and unit != "1" and not unit.startswith("1/"):
+        message = f"given {unit!r}; allowed: a unit without a scaling factor (1e9/L is written 1/nL)"
+        found.append(Problem(f"{where}.unit", message))
     return found
 
 
@@ -176,16 +185,18 @@ def regimens(
             holes = tuple(dosing.placeholders(text))
         except InputError as error:
             found += [Problem(where, p.message) for p in error.problems]
+            some_wrong = True
             continue
         used.update(holes)
         for hole in holes:
             if hole in bound:
                 message = f"has {{{hole}}}, but {path('axis', bound[hole])} sets a parameter; allowed: one or the other"
                 found.append(Problem(where, message))
-            elif hole not in grids:
+            elif hole not in grids and all("name" in a for a in axes):
                 message = unknown(where, "axis", hole, grids).message if grids else f"needs an axis named {hole!r}"
                 found.append(Problem(where, f"has the placeholder {{{hole}}}: {message}"))
-        found += _sentence(where, arm.get("name", ""), text, {h: grids.get(h) or (1.0,) for h in holes}, days)
+        # Without its axis a placeholder is tried as 1, for the sake of what else is wrong with the sentence.
+        found += _sentence(where, arm.get("name", ""), text, {h: grids.get(h) or (1.0,) for h in holes}, days, grids)
     for i, a in enumerate(axes):
         if not some_wrong and a.get("name") in grids and a["name"] not in used:
             message = f"is given no parameter, and {{{a['name']}}} is in no regimen; needed: one of them"
@@ -194,13 +205,19 @@ def regimens(
 
 
 def _sentence(
-    where: str, name: str, text: str, grids: Mapping[str, Sequence[float]], days: float | None
+    where: str,
+    name: str,
+    text: str,
+    grids: Mapping[str, Sequence[float]],
+    days: float | None,
+    known: Container[str],
 ) -> list[Problem]:
     """The first thing wrong with an arm's sentence: at another grid point it has the same fault, as a rule."""
     from thrombojax import dosing
 
     for values in _grid_points(grids):
-        at = f" (at {', '.join(f'{k} = {v!r}' for k, v in values.items())})" if values else ""
+        point = ", ".join(f"{name} = {value!r}" for name, value in values.items() if name in known)
+        at = f" (at {point})" if point else ""
         try:
             last = dosing.regimen(dosing.fill(text, values) if values else text).last_day
         except InputError as error:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.errors import Problem, unknown
 
 
 def keys(section: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -62,8 +62,3 @@ def _problem(error: ErrorDetails, section: type[BaseModel], at: tuple[str | int,
     if own:  # a validator of ours that says it better
         return Problem(where, f"given {shown(given)}; {own}")
     return Problem(where, f"given {shown(given)}; allowed: {field.description}")
-
-
-def not_a_section(where: str, given: Any, wanted: type, header: str) -> InputError:
-    kind = "a table" if wanted is dict else "a list of tables"
-    return InputError(Problem(where, f"given {shown(given)}; allowed: {kind}, written {header}"))

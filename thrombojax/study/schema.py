@@ -86,7 +86,11 @@ def load(file: str | Path) -> Study:
 
 def parse(text: str, where: str = "study") -> Study:
     """The study in a text; `where` names it in messages."""
-    raw = _toml(text, where)
+    return read(_toml(text, where), text, where)
+
+
+def read(raw: Mapping[str, Any], text: str = "", where: str = "study") -> Study:
+    """The study in a document that tomllib has read."""
     try:
         return _study(raw, text, where)
     except InputError as error:
@@ -134,7 +138,9 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         found += checks.axis(i, read.given, read.wrong)
     for i, read in enumerate(endpoints):
         found += checks.endpoint(i, read.given, read.wrong, days)
-    arms_given, axes_given, endpoints_given = ([read.given for read in reads] for reads in (arms, axes, endpoints))
+    arms_given, endpoints_given = ([read.given for read in reads] for reads in (arms, endpoints))
+    # An axis whose parameter is wrong has one all the same: it needs no placeholder.
+    axes_given = [{**r.given, **({"parameter": None} if "parameter" in r.wrong else {})} for r in axes]
     found += checks.names(arms_given, axes_given, endpoints_given, output.given)
     found += checks.size(patients.given.get("n"), len(arms), axes_given)
     found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
@@ -189,7 +195,8 @@ def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | i
     if raw is None:  # `_top` says that it is missing
         return _Read(None, {}, set(keys(section)))
     if not isinstance(raw, dict):
-        found.append(Problem(path(*at), f"given {shown(raw)}; allowed: a section written [{at[0]}]"))
+        header = f"[{at[0]}]" if len(at) == 1 else f"[[{at[0]}]]"
+        found.append(Problem(path(*at), f"given {shown(raw)}; allowed: a section written {header}"))
         return _Read(None, {}, set(keys(section)))
     try:
         value, wrong = section.model_validate(raw), set()

@@ -1,0 +1,248 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` and a message about a file stay quick."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thrombojax.cli import options
+
+AUDIT = 256
+
+app = typer.Typer(
+    name="thrombojax",
+    help="Parameter sweeps of the thrombopoietin-platelet feedback.",
+    epilog="Exit status: 0 done, 1 the run failed or was interrupted, 2 the input was wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: a third of the start-up time, and it can be searched and piped
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"thrombojax {version('thrombojax')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def run(
+    study: options.Study,
+    out: Annotated[Path, options.out("OUT.h5", "Where the results go.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run; start if there is none.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    patients: options.Patients = None,
+    precision: options.PrecisionOption = None,
+    backend: options.BackendOption = None,
+    workers: Annotated[
+        str, typer.Option(metavar="N|ADDRESS", help="Processes to use, or the address of a scheduler.")
+    ] = "1",
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")
+    ] = None,
+    audit: Annotated[int, typer.Option(min=0, help="Patients to solve again by the reference; 0 for none.")] = AUDIT,
+    keep_shards: Annotated[
+        bool, typer.Option("--keep-shards", help="Keep shards beside a virtual results file.")
+    ] = False,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Resume although the software or the device has changed.")
+    ] = False,
+    model_file: Annotated[
+        Path | None, typer.Option("--model-file", metavar="M.py", help="A Python file that defines a model.")
+    ] = None,
+) -> None:
+    """Run a study and write its results file."""
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    seconds = None if stop_after is None else options.duration(stop_after)
+    crew = options.workers(workers)
+    _prepare(study, precision)
+    from thrombojax import api
+    from thrombojax.cli.progress import Reporter
+
+    with Reporter() as progress:
+        outcome = api.run(
+            study,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            patients=patients,
+            precision=precision and precision.value,
+            backend=backend and backend.value,
+            workers=crew,
+            stop_after=seconds,
+            audit=audit,
+            keep_shards=keep_shards,
+            allow_mixed=allow_mixed,
+            model_file=model_file,
+            progress=progress,
+        )
+    if outcome.interrupted:
+        given = {
+            "--patients": patients,
+            "--precision": precision,
+            "--backend": backend,
+            "--workers": None if crew == 1 else crew,
+            "--stop-after": stop_after,
+            "--audit": None if audit == AUDIT else audit,
+            "--keep-shards": keep_shards,
+            "--allow-mixed": allow_mixed,
+            "--model-file": model_file,
+        }
+        print(f"interrupted; to go on: {resume_command(study, out, given)}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(outcome.summary)
+
+
+def resume_command(study: Path, out: Path, given: Mapping[str, object]) -> str:
+    """The command that goes on with a run, as a shell reads it; given: its other options, None or False if not used."""
+    words = ["thrombojax", "run", str(study), "-o", str(out), "--resume"]
+    for name, value in given.items():
+        words += [name] if value is True else [] if value in (None, False) else [name, str(value)]
+    return shlex.join(words)
+
+
+@app.command()
+def check(
+    study: options.Study,
+    patients: options.Patients = None,
+    precision: options.PrecisionOption = None,
+    backend: options.BackendOption = None,
+    json: options.Json = None,
+) -> None:
+    """Say what a study would run.
+
+    Patients, arms, segments, trajectories, disk, memory and time. Nothing runs.
+    """
+    _prepare(study, precision)
+    from thrombojax import api
+    from thrombojax.cli import show
+    from thrombojax.cli.progress import span
+
+    plan = api.check(
+        study, patients=patients, precision=precision and precision.value, backend=backend and backend.value
+    )
+    if json is not None:
+        show.write_json(plan, json)
+    if json is None or str(json) != "-":
+        people = {"bytes_on_disk": show.size, "peak_memory_bytes": show.size, "seconds": span}
+        for key, value in plan.items():
+            label = key.removesuffix("_bytes").removeprefix("bytes_").replace("_", " ")
+            label = {"seconds": "time, about"}.get(label, label)
+            print(f"{label:<14}{'-' if value is None else people.get(key, show.cell)(value)}")
+
+
+@app.command()
+def export(
+    results: options.Results,
+    out: Annotated[Path, options.out("OUT.csv|parquet", "Where the table goes; its ending says which kind.")],
+    trajectories: Annotated[
+        bool, typer.Option("--trajectories", help="One row per patient and time, not per patient.")
+    ] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Add the patients' parameters as columns.")] = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write a results file as one tidy table.
+
+    For R and friends: one row per patient, arm and grid point.
+    """
+    from thrombojax import store
+
+    what = "trajectories" if trajectories else "endpoints"
+    rows = store.export(results, out, what=what, parameters=parameters, overwrite=overwrite)
+    print(f"{out}: {rows} rows")
+
+
+@app.command()
+def report(
+    results: options.Results,
+    out: Annotated[Path, options.out("OUT.png|svg", "Where the figure goes; its ending says which kind.")],
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Draw a results file.
+
+    Percentile bands per arm and an endpoint table.
+    """
+    from thrombojax import report as reports
+
+    reports.render(results, out, overwrite=overwrite)
+    print(out)
+
+
+@app.command()
+def verify(results: options.Results) -> None:
+    """Read a results file for damage.
+
+    Reads all of it and says whether every number in it is what was written.
+    """
+    from thrombojax import store
+
+    found = store.verify(results)
+    print(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def consolidate(
+    parts: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run's shards.", show_default=False)],
+    out: Annotated[Path, options.out("OUT.h5", "Where the results file goes.")],
+    overwrite: options.Overwrite = False,
+    keep_shards: Annotated[bool, typer.Option("--keep-shards", help="Keep the shards, beside a virtual file.")] = False,
+) -> None:
+    """Make a results file from shards."""
+    from thrombojax import store
+    from thrombojax.cli import show
+
+    made = store.consolidate(parts, out, overwrite=overwrite, keep_shards=keep_shards)
+    print(f"{made.path}: {show.size(made.bytes)}")
+
+
+@app.command()
+def info(
+    topic: Annotated[options.Topic | None, typer.Argument(help="What to list.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="List what this model has.")] = None,
+    json: options.Json = None,
+) -> None:
+    """List models, drugs, parameters ...
+
+    Devices, models, cohorts, drugs, parameters, endpoints or observables.
+    """
+    if topic is None:
+        print("thrombojax info TOPIC lists: " + ", ".join(options.Topic))
+        raise typer.Exit
+    from thrombojax import api
+    from thrombojax.cli import show
+
+    rows = api.info(topic.value, model=model)
+    if json is not None:
+        show.write_json(rows, json)
+    if json is None or str(json) != "-":
+        print(show.table(rows))
+
+
+def _prepare(study: Path, precision: options.Precision | None) -> None:
+    """Reads the study, whose messages need no JAX; then sets the process up, which must be before JAX is imported."""
+    from thrombojax.study import schema
+
+    said = schema.load(study).head.precision
+    from thrombojax import process
+
+    process.prepare(precision.value if precision else said)

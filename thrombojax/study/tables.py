@@ -1,0 +1,135 @@
+"""Patient tables: a CSV file with one row per patient and one column per parameter or covariate, all cells numbers.
+
+Rows are counted as a spreadsheet shows them, so the header is row 1. Every fault of a file is reported at once.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from thrombojax.errors import InputError, Problem
+from thrombojax.study.catalogue import resolve, unresolved
+
+MOST_LISTED = 20
+MISSING = ("", ".", "na", "n/a", "nan", "null", "none")
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: canonical name -> one float64 a patient; ids: as in the file, or "1", "2", ... where it has none."""
+
+    columns: dict[str, np.ndarray]
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load(path: str | Path, names: Iterable[str], n: int | None = None) -> Table:
+    """The first n patients (all of them without n) of a CSV file whose headers stand for `names`."""
+    where = str(path)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(_numbered(file))
+    except OSError as error:
+        raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
+    except csv.Error as error:
+        raise InputError(Problem(where, f"is not a CSV file: {error}")) from None
+    except ValueError as error:  # not text, or a path with a null byte
+        raise InputError(Problem(where, f"is not a text file in UTF-8: {error}")) from None
+    if not rows:
+        raise InputError(Problem(where, "is empty; needed: a header and a row for each patient"))
+    (top, header), *body = rows
+    found: list[Problem] = []
+    columns = _header(f"{where}: row {top}", header, set(names), found)
+    if not body:
+        found.append(Problem(where, "has a header but no patients"))
+    square = []
+    for number, row in body:
+        if len(row) == len(header):
+            square.append((number, row))
+        else:
+            found.append(Problem(f"{where}: row {number}", f"has {len(row)} cells; the header has {len(header)}"))
+    values = {
+        name: _column(where, header[at], [(number, row[at]) for number, row in square], found)
+        for at, name in columns.items()
+        if name != "id"
+    }
+    at_id = next((at for at, name in columns.items() if name == "id"), None)
+    if at_id is None:
+        ids = tuple(str(i + 1) for i in range(len(square)))
+    else:
+        ids = _ids(where, [(number, row[at_id].strip()) for number, row in square], found)
+    if n is not None and n > len(body) and body:
+        found.append(Problem(where, f"has {len(body)} patients; the study's n asks for {n}"))
+    if found:
+        raise InputError(*_capped(where, found))
+    return Table({name: column[:n] for name, column in values.items()}, ids[:n])
+
+
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of the line they end on; blank lines are not rows."""
+    reader = csv.reader(lines, strict=True)
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            yield reader.line_num, row
+
+
+def _header(where: str, header: Sequence[str], names: set[str], found: list[Problem]) -> dict[int, str]:
+    """Column -> canonical name, or `id`."""
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        found.append(Problem(where, "has no commas; allowed: columns separated by commas (and decimal points)"))
+        return {}
+    columns: dict[int, str] = {}
+    first: dict[str, str] = {}
+    for at, cell in enumerate(header):
+        title = cell.strip()
+        here = f"{where}, column {at + 1}"
+        name = "id" if title.lower() == "id" else resolve(title, names)
+        if not title:
+            found.append(Problem(here, "has no name; needed: a parameter, a covariate or id"))
+        elif name is None:
+            wrong = unresolved(here, "column", title, names)
+            found += [wrong] if wrong else []
+        elif name in first:
+            found.append(Problem(here, f"{title!r} repeats the column {first[name]!r}"))
+        else:
+            columns[at] = name
+            first[name] = title
+    if columns and set(columns.values()) == {"id"}:
+        found.append(Problem(where, "has no column but id; needed: a parameter or a covariate"))
+    return columns
+
+
+def _column(where: str, title: str, cells: Sequence[tuple[int, str]], found: list[Problem]) -> np.ndarray:
+    values = np.zeros(len(cells))
+    for i, (number, cell) in enumerate(cells):
+        try:
+            values[i] = float(cell) if "_" not in cell else math.nan  # Python reads 1_000, no other tool does
+        except ValueError:
+            values[i] = math.nan
+        if not math.isfinite(values[i]):
+            here = f"{where}: row {number}, column {title.strip()!r}"
+            said = "is missing" if cell.strip().lower() in MISSING else f"given {cell.strip()[:40]!r}"
+            found.append(Problem(here, f"{said}; needed: a finite number"))
+    return values
+
+
+def _ids(where: str, cells: Sequence[tuple[int, str]], found: list[Problem]) -> tuple[str, ...]:
+    first: dict[str, int] = {}
+    for number, cell in cells:
+        here = f"{where}: row {number}, column 'id'"
+        if not cell:
+            found.append(Problem(here, "is missing; needed: an id"))
+        elif first.setdefault(cell, number) != number:
+            found.append(Problem(here, f"{cell!r} is the id of row {first[cell]} already"))
+    return tuple(cell for _, cell in cells)
+
+
+def _capped(where: str, found: list[Problem]) -> list[Problem]:
+    more = len(found) - MOST_LISTED
+    return found if more <= 0 else [*found[:MOST_LISTED], Problem(where, f"and {more} more")]
