@@ -115,7 +115,7 @@ def resume_command(study: Path, out: Path, given: Mapping[str, object]) -> str:
     """The command that goes on with a run, as a shell reads it; given: its other options, None or False if not used."""
     words = ["thrombojax", "run", str(study), "-o", str(out), "--resume"]
     for name, value in given.items():
-        words += [name] if value is True else [] if value in (None, False) else [name, str(value)]
+        words += [name] if value is True else [] if value is None or value is False else [name, str(value)]
     return shlex.join(words)
 
 
@@ -174,7 +174,6 @@ def export(
 def report(
     results: options.Results,
     out: Annotated[Path, options.out("OUT.png|svg", "Where the figure goes; its ending says which kind.")],
-    overwrite: options.Overwrite = False,
 ) -> None:
     """Draw a results file.
 
@@ -182,8 +181,7 @@ def report(
     """
     from thrombojax import report as reports
 
-    reports.render(results, out, overwrite=overwrite)
-    print(out)
+    print(reports.render(results, out))
 
 
 @app.command()
