@@ -145,6 +145,16 @@ def test_python_m_and_version():
     assert main([]) == 2
 
 
+def test_a_reader_that_stops_early_is_no_error():
+    root = Path(__file__).parents[2]
+    words = [sys.executable, "-m", "thrombojax", "info"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, cwd=root, timeout=60)
+    os.close(write)
+    assert done.stderr == ""
+
+
 # ---- failures of a run ----
 
 

@@ -177,6 +177,11 @@ def test_a_decimal_interval_reaches_the_last_day():
         ("from = 84", "to = 190", "endpoint[2].to: given 190; allowed: at most 182, the days of the study"),
         ('name = "in_band"', 'name = "nadir"', "endpoint[2].name: given 'nadir', which is the name of endpoint[1]"),
         ('name = "in_band"', 'name = "platelets"', "endpoint[2].name: given 'platelets', which is the name of a traj"),
+        (
+            'reducer = "nadir"',
+            'reducer = "weeks_of_response"\nthreshold = 50\nfrom = 20',
+            "endpoint[1]: has no visit from day 20 to day 182; needed: visits in [time] that fall in its window",
+        ),
         ("trajectories = true", 'trajectories = "yes"', "output.trajectories: given the text 'yes'; allowed: true or"),
         ("trajectories = true", 'compression = "zip"', "output.compression: unknown compression 'zip'; allowed: gzip"),
         ("schema = 1", "schema = 1\n\nx = [1,,2]", "s.toml: is not TOML: line 4, column 8: Invalid value"),
@@ -282,3 +287,12 @@ def test_reading_needs_no_jax():
 
     code = "import sys; from thrombojax.study import schema, catalogue; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_reducers_are_those_of_the_endpoints():
+    from thrombojax.endpoints.reducers import REDUCERS as computed
+    from thrombojax.study.reducers import REDUCERS as asked
+
+    assert set(asked) == set(computed)
+    for name, asks in asked.items():
+        assert asks.needs == (computed[name].numbers or (("drug",) if name == "cumulative_dose" else ()))

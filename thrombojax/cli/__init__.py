@@ -13,12 +13,21 @@ TRACEBACK = "THROMBOJAX_TRACEBACK"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command in `argv` (of the process where None) and returns the exit status."""
-    from thrombojax.cli.app import app
-    from thrombojax.errors import InputError, RunError
-
     for stream in (sys.stdout, sys.stderr):  # a name with an accent must not end a run in a C locale
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    status = _status(argv)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # `thrombojax info parameters | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _status(argv: Sequence[str] | None) -> int:
+    from thrombojax.cli.app import app
+    from thrombojax.errors import InputError, RunError
+
     try:
         app(args=None if argv is None else list(argv), prog_name="thrombojax")
     except SystemExit as done:

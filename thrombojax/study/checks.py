@@ -11,7 +11,7 @@ from typing import Any
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study.messages import path
 from thrombojax.study.reducers import NUMBERS, REDUCERS
-from thrombojax.study.sections import MAX_TIMES, spread
+from thrombojax.study.sections import MAX_TIMES, spread, times
 
 Given = Mapping[str, Any]
 
@@ -120,6 +120,23 @@ def time(given: Given, days: float | None) -> list[Problem]:
                 found.append(Problem(where, f"has day {spec[-1]!r}; allowed: at most {days!r}, the days of the study"))
         elif days / spec > MAX_TIMES:
             found.append(Problem(where, f"given {spec!r}, which makes more than {MAX_TIMES} times in {days!r} days"))
+    return found
+
+
+def responses(endpoints: Sequence[Given], given: Given, days: float | None) -> list[Problem]:
+    """A response is counted at visits: a window without any would count nothing for everybody."""
+    spec = given.get("visits", 7.0)
+    if days is None or time({"visits": spec}, days):
+        return []
+    visits = times(tuple(spec) if isinstance(spec, list) else spec, days)
+    found = []
+    for i, section in enumerate(endpoints):
+        start, end = section.get("from", 0.0), section.get("to", days)
+        if section.get("reducer") == "weeks_of_response" and start < end and not any(start <= v <= end for v in visits):
+            message = (
+                f"has no visit from day {start!r} to day {end!r}; needed: visits in [time] that fall in its window"
+            )
+            found.append(Problem(path("endpoint", i), message))
     return found
 
 

@@ -142,6 +142,8 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     # An axis whose parameter is wrong has one all the same: it needs no placeholder.
     axes_given = [{**r.given, **({"parameter": None} if "parameter" in r.wrong else {})} for r in axes]
     found += checks.names(arms_given, axes_given, endpoints_given, output.given)
+    if "visits" not in time.wrong:
+        found += checks.responses(endpoints_given, time.given, days)
     found += checks.size(patients.given.get("n"), len(arms), axes_given)
     found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
     if "arm" not in raw:
