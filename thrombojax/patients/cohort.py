@@ -1,0 +1,161 @@
+"""Cohorts as data: what differs from health, what varies between patients, and which count anchors them."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from thrombojax.errors import InputError, unknown
+from thrombojax.patients.draw import normal, uniform
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fixed(_Strict):
+    """A parameter that the cohort sets to another value."""
+
+    value: float
+    source: str
+
+
+class LogNormal(_Strict):
+    """Log-normal about the patient's typical value (or `median`), omega^2 = ln(1 + CV^2); clipped to [low, high]."""
+
+    kind: Literal["log-normal"] = "log-normal"
+    cv: float
+    median: float | None = None
+    low: float = 0.0
+    high: float = np.inf
+    source: str
+
+    def at(self, typical: Any, z: np.ndarray) -> np.ndarray:
+        centre = typical if self.median is None else self.median
+        return np.clip(centre * np.exp(np.sqrt(np.log1p(self.cv**2)) * z), self.low, self.high)
+
+
+class Normal(_Strict):
+    """Normal with that mean and CV, clipped to [low, high]."""
+
+    kind: Literal["normal"]
+    mean: float
+    cv: float
+    low: float
+    high: float
+    source: str
+
+    def at(self, typical: Any, z: np.ndarray) -> np.ndarray:
+        return np.clip(self.mean * (1.0 + self.cv * z), self.low, self.high)
+
+
+Distribution = Annotated[LogNormal | Normal, Field(discriminator="kind")]
+
+
+class Part(_Strict):
+    name: str
+    probability: float = Field(gt=0, le=1)
+    set: Mapping[str, float] = {}
+
+
+class Mixture(_Strict):
+    """Sub-populations: each patient belongs to one part; the most probable is the typical one."""
+
+    name: str
+    source: str
+    parts: tuple[Part, ...]
+
+
+class Anchor(_Strict):
+    """Patients drawn by their count: `unknown` is solved so that the steady state has it. start: (ln TPO, ln unknown)."""
+
+    count: LogNormal
+    unknown: str
+    start: tuple[float, float]
+
+
+class Correlation(_Strict):
+    pair: tuple[str, str]
+    r: float = Field(gt=-1, lt=1)
+    source: str
+
+
+class Cohort(_Strict):
+    """A cohort file. Names are leaves of the model's parameters; those of drugs that a study does not use are ignored."""
+
+    name: str
+    title: str
+    species: str = "human"
+    source: str
+    parameters: Mapping[str, Fixed] = {}
+    mixture: tuple[Mixture, ...] = ()
+    vary: Mapping[str, Distribution] = {}
+    correlation: tuple[Correlation, ...] = ()
+    anchor: Anchor | None = None
+
+
+COUNT = "count"
+"""Name of the anchored baseline count among a patient's values."""
+
+
+def names(folder: Path | None) -> tuple[str, ...]:
+    return () if folder is None else tuple(sorted(path.stem for path in folder.glob("*.toml")))
+
+
+def load(folder: Path | None, name: str) -> Cohort:
+    """The cohort of that name; an unknown one is an error that names the nearest."""
+    known = names(folder)
+    if folder is None or name not in known:
+        raise InputError(unknown("cohort", "cohort", name, known))
+    return Cohort.model_validate(tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")))
+
+
+def sample(cohort: Cohort, typical: Mapping[str, float], seed: int, index: np.ndarray) -> dict[str, np.ndarray]:
+    """Values by leaf name (`[patient]`) for patients `index`, and the anchored `count`; index None: the typical patient.
+
+    typical: the model's defaults; leaves that the model does not have are left out.
+    """
+    n = len(index)
+    values = {leaf: np.full(n, float(value)) for leaf, value in typical.items()}
+    for leaf, fixed in cohort.parameters.items():
+        if leaf in values:
+            values[leaf][:] = fixed.value
+    for mixture in cohort.mixture:
+        edges = np.cumsum([part.probability for part in mixture.parts])
+        member = np.searchsorted(edges / edges[-1], uniform(seed, f"mixture/{mixture.name}", index))
+        for k, part in enumerate(mixture.parts):
+            for leaf, value in part.set.items():
+                if leaf in values:
+                    values[leaf][member == k] = value
+    z = {leaf: normal(seed, leaf, index) for leaf in cohort.vary if leaf in values}
+    for correlation in cohort.correlation:
+        first, second = correlation.pair
+        if first in z and second in z:
+            z[second] = correlation.r * z[first] + np.sqrt(1.0 - correlation.r**2) * z[second]
+    for leaf, distribution in cohort.vary.items():
+        if leaf in values:
+            values[leaf] = distribution.at(values[leaf], z[leaf])
+    if cohort.anchor is not None:
+        values[COUNT] = cohort.anchor.count.at(None, normal(seed, COUNT, index))
+    return values
+
+
+def typical(cohort: Cohort, defaults: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """The typical patient: most probable part of every mixture, medians and means of everything that varies."""
+    values = {leaf: np.array([float(value)]) for leaf, value in defaults.items()}
+    settings: dict[str, float] = {leaf: fixed.value for leaf, fixed in cohort.parameters.items()}
+    for mixture in cohort.mixture:
+        settings.update(max(mixture.parts, key=lambda part: part.probability).set)
+    for leaf, value in settings.items():
+        if leaf in values:
+            values[leaf][:] = value
+    zero = np.zeros(1)
+    for leaf, distribution in cohort.vary.items():
+        if leaf in values:
+            values[leaf] = distribution.at(values[leaf], zero)
+    if cohort.anchor is not None:
+        values[COUNT] = cohort.anchor.count.at(None, zero)
+    return values

@@ -1,0 +1,200 @@
+"""From a problem on the host to numbers on the host: fixed blocks of patients on every device, whatever the backend.
+
+Every launch is padded to one block size, so that chunking, order and interruption never change a bit of a patient's result.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from thrombojax.dosing.timeline import Column, Schedule, Timeline
+from thrombojax.endpoints import Endpoint, windows
+from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.models import struct
+from thrombojax.models.protocol import Model
+from thrombojax.solve.steppers import Adaptive, FixedSteps
+from thrombojax.solve.xla import Plan, Reduction, Watch, trajectory
+
+BACKENDS = ("xla", "reference")
+BLOCK = {"xla": 1024, "reference": 64}
+"""Patients per device and launch. XLA: state and temporaries of a block stay in cache; reference: lockstep of vmap."""
+STABLE = 2.5
+"""Largest step x rate that is allowed (Runge-Kutta 4 is stable to 2.78)."""
+MOST_REFINE = 64
+
+OK, NOT_FINITE, NO_BASELINE, TOO_STIFF = 0, 1, 2, 3
+STATUS = {"ok": OK, "not_finite": NOT_FINITE, "no_baseline": NO_BASELINE, "too_stiff": TOO_STIFF}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """endpoints: name -> `[patient]`; saved: observable -> `[grid time, patient]`; status: `[patient]` uint8."""
+
+    endpoints: Mapping[str, np.ndarray]
+    saved: Mapping[str, np.ndarray]
+    status: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Prepared patients of one model, float64 on the host: p and y0 are structs of `[patient]`; status as in `STATUS`."""
+
+    p: Any
+    y0: Any
+    rate: np.ndarray
+    status: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return len(self.status)
+
+
+def dtype_of(precision: str) -> Any:
+    if precision not in ("f32", "f64"):
+        raise InputError(unknown("precision", "precision", precision, ("f32", "f64")))
+    return np.float32 if precision == "f32" else np.float64
+
+
+def choose(backend: str, model: Model) -> str:
+    """The backend that runs: `auto` takes the fastest that the model allows."""
+    if backend == "auto":
+        return next(b for b in BACKENDS if b in model.backends)
+    if backend not in BACKENDS:
+        raise InputError(unknown("backend", "backend", backend, ("auto", *BACKENDS)))
+    if backend not in model.backends:
+        raise InputError(Problem("backend", f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}"))
+    return backend
+
+
+def refinement(accuracy: float) -> int:
+    """Factor on the steps that hold 1e-4: the error of a fourth-order step falls with its fourth power."""
+    return max(1, math.ceil((1e-4 / accuracy) ** 0.25 - 1e-9))
+
+
+def buckets(model: Model, rate: np.ndarray) -> np.ndarray:
+    """Each patient's own power-of-two factor on the steps, from the bound of its fastest rate; 0 = too stiff."""
+    need = np.asarray(rate) / (STABLE * model.steps_per_day)
+    factor = 2 ** np.ceil(np.log2(np.maximum(np.nan_to_num(need, nan=1.0), 1.0))).astype(int)
+    return np.where(factor <= MOST_REFINE, factor, 0)
+
+
+def solve(
+    model: Model,
+    cohort: Cohort,
+    schedule: Schedule,
+    *,
+    endpoints: Sequence[Endpoint] = (),
+    save: Sequence[str] = (),
+    backend: str = "auto",
+    precision: str = "f32",
+    accuracy: float = 1e-4,
+) -> Solution:
+    """Simulate prepared patients over one timeline. Patients that cannot be solved get a status and NaN."""
+    backend = choose(backend, model)
+    dtype = dtype_of("f64" if backend == "reference" else precision)
+    reductions = tuple(_reduction(e, schedule.columns) for e in endpoints)
+    stepper = Adaptive() if backend == "reference" else FixedSteps()
+    phases = tuple(schedule.timeline.phase)
+    plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper)
+    watch = _watch(endpoints, schedule)
+    result = {e.name: np.full(cohort.n, np.nan, dtype) for e in endpoints}
+    saved = {name: np.full((len(schedule.grid), cohort.n), np.nan, dtype) for name in save}
+    status = cohort.status.copy()
+    factor = buckets(model, cohort.rate) if backend == "xla" else np.ones(cohort.n, int)
+    status[(status == OK) & (factor == 0)] = TOO_STIFF
+    devices = _devices()
+    launch = BLOCK[backend] * len(devices)
+    with jax.enable_x64(dtype == np.float64):
+        run = _compiled(model, plan, backend, devices)
+        constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
+        for level in np.unique(factor[status == OK]):
+            members = np.flatnonzero((status == OK) & (factor == level))
+            for start in range(0, len(members), launch):
+                block = members[start : start + launch]
+                rows = np.resize(block, launch)
+                p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
+                out = run(p, y0, *constants, np.int32(level * refinement(accuracy)))
+                take = slice(0, len(block))
+                for name, values in out.endpoints.items():
+                    result[name][block] = np.asarray(values)[take]
+                for name, values in out.saved.items():
+                    saved[name][:, block] = np.asarray(values)[:, take]
+                status[block[~np.asarray(out.finite)[take]]] = NOT_FINITE
+    bad = status != OK
+    for values in (*result.values(), *saved.values()):
+        values[..., bad] = np.nan
+    return Solution(result, saved, status)
+
+
+def _as(a: Any, dtype: Any) -> np.ndarray:
+    a = np.asarray(a)
+    return a.astype(dtype) if a.dtype.kind == "f" else a.astype(np.int32)
+
+
+def _devices() -> tuple[Any, ...]:
+    return tuple(jax.local_devices())
+
+
+def _scale(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
+    """What an amount of each column is multiplied by."""
+    if not any(c.per_kg for c in columns):
+        return [1.0 for _ in columns]
+    weight = struct.as_dict(p)[model.weight]
+    return [weight if c.per_kg else jnp.ones_like(weight) for c in columns]
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(model: Model, plan: Plan, backend: str, devices: tuple[Any, ...]) -> Any:
+    """The jitted launch: one block on each device, no communication."""
+
+    def block(p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any) -> Any:
+        def one(p: Any, y0: Any) -> Any:
+            out = trajectory(model, plan, p, y0, _scale(model, plan.columns, p), timeline, watch, refine)
+            saved = {name: values[timeline.position] for name, values in out.saved.items()}
+            return out._replace(saved=saved, final=None)
+
+        if backend == "reference":
+            # saved arrays carry time first and the patient last, under vmap as in a block
+            out = jax.vmap(one)(p, y0)
+            return out._replace(saved={name: values.T for name, values in out.saved.items()})
+        return one(p, y0)
+
+    if len(devices) == 1:
+        return jax.jit(block)
+    mesh = Mesh(np.asarray(devices), ("patient",))
+    across, everywhere, behind = PartitionSpec("patient"), PartitionSpec(), PartitionSpec(None, "patient")
+    from thrombojax.solve.xla import Output
+
+    return jax.jit(
+        jax.shard_map(
+            block,
+            mesh=mesh,
+            in_specs=(across, across, everywhere, everywhere, everywhere),
+            out_specs=Output(across, behind, across, across),
+            check_vma=False,
+        )
+    )
+
+
+def _reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
+    mine = tuple(i for i, c in enumerate(columns) if e.drug is not None and c.key[0] == e.drug)
+    return Reduction(e.name, e.reducer, "" if e.drug is not None else e.observable, mine)
+
+
+def _watch(endpoints: Sequence[Endpoint], schedule: Schedule) -> Watch:
+    inside, pick, first = windows(endpoints, schedule)
+    shape = (len(endpoints), len(schedule.timeline.steps))
+    return Watch(
+        np.asarray(inside, float).reshape(shape),
+        np.asarray(pick, float).reshape(shape),
+        np.asarray(first, float).reshape(len(endpoints)),
+        np.asarray([(e.start, e.stop) for e in endpoints], float).reshape(len(endpoints), 2),
+        tuple({k: np.asarray(v, float) for k, v in e.numbers.items()} for e in endpoints),
+    )
