@@ -97,3 +97,12 @@ class Model:
     """anchor(p, leaf, count, start) -> p whose `leaf` gives a steady state at that platelet count."""
     cohorts: Path | None = None
     """Folder of this model's cohort files."""
+    file: str | None = None
+    """The user's own file that defines the model, where it is not installed."""
+
+    def patients(self, **changes: Any) -> Any:
+        """Patients of this model by covariates and parameters, the rest typical: `m.patients(weight=[80.0])`."""
+        from thrombojax.models.registry import Source
+        from thrombojax.patients.population import of_model
+
+        return of_model(Source(self.name, self.parameter_set, self.file), changes)

@@ -25,49 +25,47 @@ RESIDUAL = 1e-6
 
 @dataclass(frozen=True)
 class Patients:
-    """Patients `index` of a cohort (seed, index -> the same patient always), or given ones, with changes.
+    """Patients of a cohort or of a model, with changes; parameters are drawn when a study says which drugs the model needs.
 
-    changes: leaf name -> number or `[patient]`; `count` sets the blood count that anchors a cohort such as ITP.
-    index None: one typical patient, repeated to the length of the changes.
+    index: `[patient]`, numbers of the patients in the cohort of `seed` (the same number is the same patient always), or None
+    for the typical patient repeated `n` times. changes: leaf -> number or `[patient]` (`count` sets the blood count that
+    anchors a cohort such as ITP); scales: leaf -> factor on what was drawn.
     """
 
     source: registry.Source
+    n: int
     cohort: cohorts.Cohort | None = None
     seed: int = 1
     index: np.ndarray | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def n(self) -> int:
-        if self.index is not None:
-            return len(self.index)
-        return max((np.size(v) for v in (*self.changes.values(), *self.scales.values())), default=1)
+    def replace(self, changes: Mapping[str, Any] | None = None, **more: Any) -> "Patients":
+        """The same patients with parameters set, to a number or to one value per patient.
 
-    def replace(self, **changes: Any) -> "Patients":
-        """The same patients with parameters set, to numbers or one value per patient (write `a__b` or pass a dict for `a.b`)."""
-        return self.change({name.replace("__", "."): value for name, value in changes.items()})
-
-    def change(self, changes: Mapping[str, Any]) -> "Patients":
-        """The same patients with the named parameters set."""
-        for name, value in changes.items():
+        Names may be short where that is unique: `.replace(spleen_ratio=0.02)`, `.replace({"platelets.spleen_ratio": 0.02})`.
+        """
+        given = {**(changes or {}), **more}
+        problems = []
+        for name, value in given.items():
             array = np.asarray(value)
             if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.all(np.isfinite(array)):
-                raise InputError(Problem(name, "must be a finite number or a list of them, one per patient"))
-            if self.index is not None and array.ndim and len(array) != self.n:
-                raise InputError(Problem(name, f"has {len(array)} values for {self.n} patients"))
-        lengths = {np.size(v) for v in (*self.changes.values(), *changes.values()) if np.ndim(v)} - {1}
-        if self.index is None and len(lengths) > 1:
-            raise InputError(Problem(", ".join(changes), f"lists of different lengths: {sorted(lengths)}"))
-        return replace(self, changes={**self.changes, **changes})
+                problems.append(Problem(name, f"must be a finite number or a list of them, given {value!r}"))
+            elif array.ndim and len(array) != self.n:
+                problems.append(Problem(name, f"has {len(array)} values for {self.n} patients"))
+        if problems:
+            raise InputError(*problems)
+        return replace(self, changes={**self.changes, **given})
+
+    def scale(self, name: str, factor: float) -> "Patients":
+        """The same patients with a parameter multiplied."""
+        return replace(self, scales={**self.scales, name: factor})
 
     def take(self, start: int, stop: int) -> "Patients":
         """Patients start..stop of these, each the same as before."""
-        part = {k: v[start:stop] if np.ndim(v) and np.size(v) > 1 else v for k, v in self.changes.items()}
-        if self.index is not None:
-            return replace(self, index=self.index[start:stop], changes=part)
-        size = np.full(stop - start, np.nan)
-        return replace(self, index=None, changes=part or {}, scales={**self.scales, "": size})
+        part = {name: v[start:stop] if np.ndim(v) else v for name, v in self.changes.items()}
+        index = None if self.index is None else self.index[start:stop]
+        return replace(self, n=stop - start, index=index, changes=part)
 
 
 def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
@@ -87,8 +85,8 @@ def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
         found = {leaf: np.resize(v, n) for leaf, v in cohorts.typical(patients.cohort, defaults).items()}
     known = tuple(found)
     for name, factor in patients.scales.items():
-        if name:
-            leaf = struct.resolve(name, known, "patients")
+        leaf = _leaf(name, known, patients)
+        if leaf is not None:
             found[leaf] = found[leaf] * factor
     anchored = patients.cohort.anchor.unknown if patients.cohort and patients.cohort.anchor else None
     for name, value in patients.changes.items():
@@ -176,11 +174,11 @@ class CohortSource:
         """Patients 0..n-1; a larger sample of the same seed begins with the same patients."""
         if n < 1:
             raise InputError(Problem("n", f"must be at least 1, given {n}"))
-        return Patients(self.source, self._load(), seed, np.arange(n))
+        return Patients(self.source, n, self._load(), seed, np.arange(n))
 
     def typical(self) -> Patients:
         """One patient with every median, and the most probable part of every mixture."""
-        return Patients(self.source, self._load())
+        return Patients(self.source, 1, self._load())
 
 
 def cohort(name: str, model: str = "feedback", parameter_set: str = "1") -> CohortSource:
@@ -190,3 +188,11 @@ def cohort(name: str, model: str = "feedback", parameter_set: str = "1") -> Coho
     if name not in known:
         raise InputError(unknown("cohort", "cohort", name, known))
     return found
+
+
+def of_model(source: registry.Source, changes: Mapping[str, Any]) -> Patients:
+    """Patients by covariates and parameters, the rest typical; lists give one patient per value."""
+    sizes = {np.size(v) for v in changes.values() if np.ndim(v)}
+    if len(sizes) > 1:
+        raise InputError(Problem(", ".join(changes), f"lists of different lengths: {sorted(sizes)}"))
+    return Patients(source, sizes.pop() if sizes else 1).replace(changes)
