@@ -1,7 +1,7 @@
 """Simulation from Python: patients and a regimen in, labelled NumPy arrays out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,30 +85,31 @@ def simulate(
     kept = _save_days(days, save_every, save)
     known = struct.names(model.Obs)
     wanted = tuple(struct.resolve(name, known, "observables", "observable") for name in observables)
-    windows = [e if e.stop else _with_stop(e, days) for e in endpoints]
+    windows = [e if e.stop else replace(e, stop=days) for e in endpoints]
     cohort = prepare(patients, model)
     typical = shared(model, cohort)
     cols = columns(model, [given])
     plan = schedule(model, typical, cols, slots(model, given, cols, days), grid(days, kept, times(windows)))
     out = engine.solve(
-        model, cohort, plan, endpoints=windows, save=wanted, backend=backend, precision=precision, accuracy=accuracy
+        model,
+        cohort,
+        plan,
+        endpoints=windows,
+        save=wanted if kept else (),
+        days=kept,
+        backend=backend,
+        precision=precision,
+        accuracy=accuracy,
     )
-    at = [int(np.argmin(np.abs(np.asarray(plan.grid) - t))) for t in kept]
     units = {leaf.name: leaf.quantity.unit for leaf in struct.fields(model.Obs)}
     return Result(
         time=np.asarray(kept),
-        saved={name: values[at] for name, values in out.saved.items()},
+        saved=out.saved,
         endpoints=out.endpoints,
         status=out.status,
         parameters=struct.as_dict(cohort.p),
         units={name: units[name] for name in wanted},
     )
-
-
-def _with_stop(endpoint: Endpoint, days: float) -> Endpoint:
-    from dataclasses import replace
-
-    return replace(endpoint, stop=days)
 
 
 def _save_days(days: float, every: float | None, explicit: Sequence[float] | None) -> list[float]:

@@ -70,6 +70,10 @@ class Schedule(NamedTuple):
     most_steps: int
     infusions: bool
 
+    def bound(self, day: float) -> Any:
+        """The bound of the grid time nearest to `day`."""
+        return self.timeline.position[int(np.argmin(np.abs(np.asarray(self.grid) - day)))]
+
 
 def grid(days: float, *times: Sequence[float], spacing: float = GRID) -> np.ndarray:
     """Sorted union of the given times within [0, days], both ends, and a grid of that spacing."""

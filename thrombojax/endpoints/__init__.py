@@ -39,10 +39,8 @@ def times(endpoints: Sequence[Endpoint]) -> list[float]:
 
 def windows(endpoints: Sequence[Endpoint], schedule: Schedule) -> tuple[Any, Any, Any]:
     """inside and pick `[endpoint, segment]`, and pick at day 0 `[endpoint]`, as 0/1 for a schedule's segments."""
-    grid = np.asarray(schedule.grid)
-    position = schedule.timeline.position
     segments = np.arange(len(schedule.timeline.steps))
-    bound = {day: position[int(np.argmin(np.abs(grid - day)))] for day in times(endpoints)}
+    bound = {day: schedule.bound(day) for day in times(endpoints)}
     inside = [(segments >= bound[e.start]) & (segments < bound[e.stop]) for e in endpoints]
     pick = [
         sum(((segments + 1 == bound[day]) for day in e.visits if day > 0), np.zeros(len(segments), bool)) for e in endpoints

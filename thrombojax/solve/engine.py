@@ -20,7 +20,7 @@ from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve.steppers import Adaptive, FixedSteps
-from thrombojax.solve.xla import Plan, Reduction, Watch, trajectory
+from thrombojax.solve.xla import Output, Plan, Reduction, Watch, trajectory
 
 BACKENDS = ("xla", "reference")
 BLOCK = {"xla": 1024, "reference": 64}
@@ -35,7 +35,7 @@ STATUS = {"ok": OK, "not_finite": NOT_FINITE, "no_baseline": NO_BASELINE, "too_s
 
 @dataclass(frozen=True)
 class Solution:
-    """endpoints: name -> `[patient]`; saved: observable -> `[grid time, patient]`; status: `[patient]` uint8."""
+    """endpoints: name -> `[patient]`; saved: observable -> `[day, patient]`; status: `[patient]` uint8."""
 
     endpoints: Mapping[str, np.ndarray]
     saved: Mapping[str, np.ndarray]
@@ -92,11 +92,15 @@ def solve(
     *,
     endpoints: Sequence[Endpoint] = (),
     save: Sequence[str] = (),
+    days: Sequence[float] = (),
     backend: str = "auto",
     precision: str = "f32",
     accuracy: float = 1e-4,
 ) -> Solution:
-    """Simulate prepared patients over one timeline. Patients that cannot be solved get a status and NaN."""
+    """Simulate prepared patients over one timeline; `save` observables on `days` (grid times of the schedule).
+
+    Patients that cannot be solved get a status and NaN.
+    """
     backend = choose(backend, model)
     dtype = dtype_of("f64" if backend == "reference" else precision)
     reductions = tuple(_reduction(e, schedule.columns) for e in endpoints)
@@ -105,7 +109,8 @@ def solve(
     plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper)
     watch = _watch(endpoints, schedule)
     result = {e.name: np.full(cohort.n, np.nan, dtype) for e in endpoints}
-    saved = {name: np.full((len(schedule.grid), cohort.n), np.nan, dtype) for name in save}
+    saved = {name: np.full((len(days), cohort.n), np.nan, dtype) for name in save}
+    keep = np.asarray([schedule.bound(day) for day in days], np.int32)
     status = cohort.status.copy()
     factor = buckets(model, cohort.rate) if backend == "xla" else np.ones(cohort.n, int)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
@@ -120,7 +125,7 @@ def solve(
                 block = members[start : start + launch]
                 rows = np.resize(block, launch)
                 p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
-                out = run(p, y0, *constants, np.int32(level * refinement(accuracy)))
+                out = run(p, y0, *constants, np.int32(level * refinement(accuracy)), keep)
                 take = slice(0, len(block))
                 for name, values in out.endpoints.items():
                     result[name][block] = np.asarray(values)[take]
@@ -154,10 +159,10 @@ def _scale(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
 def _compiled(model: Model, plan: Plan, backend: str, devices: tuple[Any, ...]) -> Any:
     """The jitted launch: one block on each device, no communication."""
 
-    def block(p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any) -> Any:
+    def block(p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any, keep: Any) -> Any:
         def one(p: Any, y0: Any) -> Any:
             out = trajectory(model, plan, p, y0, _scale(model, plan.columns, p), timeline, watch, refine)
-            saved = {name: values[timeline.position] for name, values in out.saved.items()}
+            saved = {name: values[keep] for name, values in out.saved.items()}
             return out._replace(saved=saved, final=None)
 
         if backend == "reference":
@@ -170,13 +175,11 @@ def _compiled(model: Model, plan: Plan, backend: str, devices: tuple[Any, ...]) 
         return jax.jit(block)
     mesh = Mesh(np.asarray(devices), ("patient",))
     across, everywhere, behind = PartitionSpec("patient"), PartitionSpec(), PartitionSpec(None, "patient")
-    from thrombojax.solve.xla import Output
-
     return jax.jit(
         jax.shard_map(
             block,
             mesh=mesh,
-            in_specs=(across, across, everywhere, everywhere, everywhere),
+            in_specs=(across, across, everywhere, everywhere, everywhere, everywhere),
             out_specs=Output(across, behind, across, across),
             check_vma=False,
         )

@@ -1,0 +1,287 @@
+"""From a valid study to the work: patients x arms x grid cells x timeline, and the layout of the results."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from thrombojax import dosing
+from thrombojax.dosing.administer import columns, slots, units
+from thrombojax.dosing.regimen import Regimen
+from thrombojax.dosing.timeline import Column, Schedule, event_times, grid, schedule
+from thrombojax.endpoints import REDUCERS, Endpoint, times
+from thrombojax.errors import InputError, Problem
+from thrombojax.models import registry, struct
+from thrombojax.models.protocol import Model
+from thrombojax.patients import cohort as cohorts
+from thrombojax.patients import population
+from thrombojax.patients.population import Patients
+from thrombojax.solve import engine
+from thrombojax.store.layout import Axis, Layout, Variable, flags
+from thrombojax.study import tables
+from thrombojax.study.catalogue import Catalogue, check_against, resolve
+from thrombojax.study.schema import Study
+
+SHARD_BYTES = 64 * 2**20
+"""What the results of one shard should take in memory, at most."""
+SHARD_PATIENTS = 16384
+MANY_DOSES = 200_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm at one point of the grid. index: its place in the leading dimensions; settings: parameter axes, name -> value."""
+
+    index: tuple[int, ...]
+    arm: str
+    regimen: Regimen
+    settings: Mapping[str, tuple[float, bool]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a sweep needs to know before it draws a patient."""
+
+    study: Study
+    model: Model
+    patients: Patients
+    ids: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    columns: tuple[Column, ...]
+    endpoints: tuple[Endpoint, ...]
+    observables: tuple[str, ...]
+    parameters: tuple[str, ...]
+    fixed: np.ndarray
+    layout: Layout
+    backend: str
+
+
+def catalogue(source: registry.Source) -> Catalogue:
+    """The names that a study of this model may use."""
+    known = frozenset({*registry.names(), *([source.name] if source.file else [])})
+    if source.name not in known:
+        return Catalogue(known)
+    sets = frozenset({source.parameter_set})
+    if registry.is_assembled(source):
+        from thrombojax.models.feedback.assemble import parameter_sets
+
+        sets = frozenset(parameter_sets())
+        if source.parameter_set not in sets:
+            source = registry.Source(source.name, sorted(sets)[0], source.file)
+    model = registry.build(source, registry.drugs(source))
+    forms: dict[str, set[tuple[str, str]]] = {}
+    for (drug, route), entry in model.entries.items():
+        forms.setdefault(drug, set()).update((route, unit) for unit in units(entry.unit))
+    return Catalogue(
+        models=known,
+        parameter_sets=sets if registry.is_assembled(source) else frozenset({"1"}),
+        cohorts=frozenset(cohorts.names(model.cohorts)),
+        drugs={drug: frozenset(pairs) for drug, pairs in forms.items()},
+        parameters=frozenset(struct.names(model.Parameters)),
+        covariates=frozenset({cohorts.COUNT}) if model.anchor is not None else frozenset(),
+        observables=frozenset(struct.names(model.Obs)),
+    )
+
+
+def make(study: Study, model_file: str | None = None) -> Plan:
+    """The plan of a study; every name that the model does not have is reported at once."""
+    source = registry.Source(study.head.model, study.head.parameter_set, model_file)
+    known = catalogue(source)
+    problems = check_against(study, known)
+    if problems:
+        raise InputError(*problems)
+    cells = _cells(study, known)
+    drugs = tuple(sorted({drug for cell in cells for drug in cell.regimen.drugs}))
+    model = registry.build(source, drugs)
+    backend = engine.choose(study.head.backend, model)
+    patients, ids = _patients(study, source, known, model)
+    all_columns = columns(model, [cell.regimen for cell in cells], study.at("arm"))
+    observables = tuple(resolve(name, known.observables) or name for name in study.output.observables)
+    chosen = observables if study.save_days else ()
+    for name in {*chosen, *(e.observable for e in study.endpoints if e.drug is None)}:
+        if (resolve(name, known.observables) or name) not in struct.names(model.Obs):
+            raise InputError(Problem(study.where, f"observable {name!r} belongs to a drug that no arm gives"))
+    endpoints = tuple(_endpoint(study, i, known) for i in range(len(study.endpoints)))
+    parameters = _varying(patients, model)
+    fixed = _grid(study, model, cells, all_columns, endpoints)
+    layout = _layout(study, model, ids, endpoints, chosen, parameters, all_columns, backend)
+    return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout, backend)
+
+
+def _cells(study: Study, known: Catalogue) -> tuple[Cell, ...]:
+    cells = []
+    points = [range(len(axis.points)) for axis in study.axes]
+    for place in itertools.product(*points):
+        at = {axis.name: axis.points[k] for axis, k in zip(study.axes, place, strict=True)}
+        settings = {
+            resolve(axis.parameter, known.numbers) or axis.parameter: (at[axis.name], axis.scale)
+            for axis in study.axes
+            if axis.parameter is not None
+        }
+        for a, arm in enumerate(study.arms):
+            regimen = Regimen(())
+            if arm.regimen is not None:
+                used = {name: at[name] for name in dosing.placeholders(arm.regimen)}
+                regimen = dosing.regimen(dosing.fill(arm.regimen, used) if used else arm.regimen)
+            cells.append(Cell((*place, a), arm.name, regimen, settings))
+    return tuple(cells)
+
+
+def _patients(study: Study, source: registry.Source, known: Catalogue, model: Model) -> tuple[Patients, tuple[str, ...]]:
+    asked = study.patients
+    if asked.table is not None and study.table_path is not None:
+        table = tables.load(study.table_path, known.numbers, asked.n)
+        n = len(table.ids)
+        patients = Patients(source, n).replace(dict(table.columns))
+        ids = table.ids
+    else:
+        n = asked.n or 1
+        found = cohorts.load(model.cohorts, asked.cohort or "")
+        index = np.arange(n) if asked.sampler == "random" else None
+        patients = Patients(source, n, found, study.head.seed, index)
+        ids = ()
+    overrides = {resolve(name, known.numbers) or name: value for name, value in asked.overrides.items()}
+    return patients.replace(overrides), ids
+
+
+def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:
+    e = study.endpoints[i]
+    numbers = {name: getattr(e, name) for name in REDUCERS[e.reducer].numbers}
+    end = study.head.days if e.end is None else e.end
+    visits: tuple[float, ...] = ()
+    if e.reducer == "value_on_day":
+        visits = (float(numbers["day"]),)
+    elif REDUCERS[e.reducer].kind == "visit":
+        visits = tuple(t for t in study.visit_days if e.start <= t <= end)
+    observable = resolve(e.observable, known.observables) or e.observable
+    return Endpoint(e.name, e.reducer, observable, e.start, end, numbers, e.drug, visits)
+
+
+def _varying(patients: Patients, model: Model) -> tuple[str, ...]:
+    """Parameters that differ between patients, in the model's order: what is worth a column in the results."""
+    if patients.cohort is None:
+        names = {leaf.name for leaf in struct.fields(model.Parameters) if leaf.quantity.cv and patients.index is not None}
+    else:
+        names = {*patients.cohort.vary, *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in part.set)}
+        if patients.cohort.anchor is not None:
+            names.add(patients.cohort.anchor.unknown)
+    names |= {name for name, value in patients.changes.items() if np.ndim(value)}
+    return tuple(name for name in struct.names(model.Parameters) if name in names)
+
+
+def _grid(study: Study, model: Model, cells: tuple[Cell, ...], cols: tuple[Column, ...], endpoints: tuple[Endpoint, ...]) -> Any:
+    """One grid for all cells, every cell's events on it: all arms share one compiled program."""
+    if sum(len(d.times) for cell in cells for d in cell.regimen.doses) > MANY_DOSES:
+        raise InputError(Problem(study.at("arm"), f"more than {MANY_DOSES} doses over all arms and grid cells"))
+    days = study.head.days
+    events = [
+        event_times(model, model.defaults, slots(model, cell.regimen, cols, days, study.at("arm")), cols) for cell in cells
+    ]
+    return grid(days, study.save_days, study.visit_days, times(endpoints), *events)
+
+
+def _layout(study: Study, model: Model, ids: tuple[str, ...], endpoints: tuple[Endpoint, ...], observables: tuple[str, ...],
+            parameters: tuple[str, ...], cols: tuple[Column, ...], backend: str) -> Layout:  # fmt: skip
+    n = len(ids) or study.patients.n or 1
+    dtype = "float64" if "f64" == study.head.precision or backend == "reference" else "float32"
+    leading = (*(axis.name for axis in study.axes), "arm")
+    axes = [
+        Axis(axis.name, np.asarray(axis.points), axis.unit, axis.parameter or f"{axis.name} in the regimen")
+        for axis in study.axes
+    ]
+    axes.append(Axis("arm", np.asarray([arm.name for arm in study.arms], dtype=object)))
+    if observables:
+        axes.append(Axis("time", np.asarray(study.save_days), "day", "time since the start of the study"))
+    numbered = ids if ids and not all(i.isdecimal() and len(i) < 18 for i in ids) else ()
+    values = np.asarray(numbered, dtype=object) if numbered else np.asarray([int(i) for i in ids] or range(n))
+    axes.append(Axis("patient", values, "", "patient number"))
+    obs = {leaf.name: leaf.quantity for leaf in struct.fields(model.Obs)}
+    known = {leaf.name: leaf.quantity for leaf in struct.fields(model.Parameters)}
+    variables = []
+    for e in endpoints:
+        reducer = REDUCERS[e.reducer]
+        base = next((model.entries[c.key].unit for c in cols if c.key[0] == e.drug), "1") if e.drug else obs[e.observable].unit
+        what = e.drug or obs[e.observable].meaning
+        unit = reducer.unit(base)
+        variables.append(
+            Variable(e.name, (*leading, "patient"), dtype, unit, f"{reducer.meaning}: {what}", attrs=_shown(unit))
+        )
+    for name in observables:
+        unit = obs[name].unit
+        compression = study.output.compression
+        variables.append(
+            Variable(name, (*leading, "time", "patient"), dtype, unit, obs[name].meaning, "trajectory",
+                     compression=compression, attrs=_shown(unit))
+        )  # fmt: skip
+    variables.append(
+        Variable("status", (*leading, "patient"), "uint8", "", "how the patient's simulation ended", "status",
+                 attrs=flags(engine.STATUS))
+    )  # fmt: skip
+    variables += [
+        Variable(name, ("patient",), dtype, known[name].unit, known[name].meaning, "parameter", "parameters")
+        for name in parameters
+    ]
+    cells = int(np.prod([len(axis.points) for axis in study.axes], dtype=int)) * len(study.arms)
+    per_patient = cells * np.dtype(dtype).itemsize * (len(endpoints) + len(observables) * len(study.save_days) + 1)
+    shard = SHARD_PATIENTS
+    while shard > 1024 and shard * per_patient > SHARD_BYTES:
+        shard //= 2
+    title = {"title": study.head.name, "institution": "", "source": f"thrombojax, model {model.name}"}
+    return Layout(tuple(axes), tuple(variables), {k: v for k, v in title.items() if v}, shard)
+
+
+def _shown(unit: str) -> dict[str, str]:
+    return {"display_units": unit.replace("1/nL", "10^9/L")} if "1/nL" in unit else {}
+
+
+def schedules(plan: Plan, cohort: engine.Cohort, cells: tuple[Cell, ...]) -> list[Schedule]:
+    """The timeline of each cell, on the grid that they share."""
+    typical = population.shared(plan.model, cohort)
+    days = plan.study.head.days
+    return [
+        schedule(plan.model, typical, plan.columns, slots(plan.model, cell.regimen, plan.columns, days), plan.fixed)
+        for cell in cells
+    ]
+
+
+def compute(plan: Plan, start: int, stop: int) -> dict[str, np.ndarray]:
+    """All results of patients start..stop by variable name, the patient dimension last."""
+    shapes = {v.name: (plan.layout.shape(v, stop - start), v.dtype) for v in plan.layout.variables}
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    people = plan.patients.take(start, stop)
+    plain = population.prepare(people, plan.model)
+    by_name = struct.as_dict(plain.p)
+    for name in plan.parameters:
+        arrays[name][...] = by_name[name]
+    for settings, members in itertools.groupby(plan.cells, key=lambda cell: tuple(sorted(cell.settings.items()))):
+        group = tuple(members)
+        cohort = population.prepare(_set(people, settings), plan.model) if settings else plain
+        for cell, line in zip(group, schedules(plan, cohort, group), strict=True):
+            out = solve(plan, cohort, line)
+            for name, values in (*out.endpoints.items(), *out.saved.items()):
+                arrays[name][cell.index] = values
+            arrays["status"][cell.index] = out.status
+    return arrays
+
+
+def _set(people: Patients, settings: tuple[tuple[str, tuple[float, bool]], ...]) -> Patients:
+    for name, (value, scale) in settings:
+        people = people.scale(name, value) if scale else people.replace({name: value})
+    return people
+
+
+def solve(plan: Plan, cohort: engine.Cohort, line: Schedule) -> engine.Solution:
+    """One cell's endpoints and trajectories for these patients."""
+    return engine.solve(
+        plan.model,
+        cohort,
+        line,
+        endpoints=plan.endpoints,
+        save=plan.observables,
+        days=plan.study.save_days,
+        backend=plan.backend,
+        precision=plan.study.head.precision,
+        accuracy=plan.study.head.accuracy,
+    )
