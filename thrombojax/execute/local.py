@@ -22,6 +22,7 @@ from ..store.shards import (
     locked,
     parts_folder,
     remove_parts,
+    shard_path,
     write_shard,
 )
 from .prepare import Ready, Wanted, check_finished, check_output, discard_if_empty, prepare
@@ -108,7 +109,10 @@ def execute(
     parts = parts_folder(out)
     with locked(parts):
         try:
-            ready = prepare(wanted)
+            try:
+                ready = prepare(wanted)
+            except OSError as error:
+                raise disk_error(error, parts / MANIFEST, "nothing was computed") from None
             if ready.finished:
                 _remove_leftovers(parts, out)
                 return _complete(work, out, began)
@@ -140,6 +144,7 @@ def _loop(
     began = last = time.monotonic()
     marks = deque([(began, done)], maxlen=RATE_SHARDS)
     pending: Future[Shard] | None = None
+    path = parts  # of the shard being written
     written = len(kept)
 
     def save(index: int, arrays: Mapping[str, np.ndarray], seconds: float) -> Shard:
@@ -154,9 +159,9 @@ def _loop(
                 continue
             first, end = layout.bounds(index)
             arrays = _computed(work, first, end)
-            written += _settle(pending, parts, written)
+            written += _settle(pending, path, written)
             now = time.monotonic()
-            pending, last = pool.submit(save, index, arrays, now - last), now
+            pending, path, last = pool.submit(save, index, arrays, now - last), shard_path(parts, run, index), now
             done += end - first
             failed += count_failed(layout, arrays)
             marks.append((now, done))
@@ -164,7 +169,7 @@ def _loop(
                 progress(_progress(marks, work.n, failed))
             if stop.reason or (stop_after is not None and now - began >= stop_after):
                 break
-        _settle(pending, parts, written)
+        _settle(pending, path, written)
     return done, failed
 
 
@@ -184,15 +189,15 @@ def _computed(work: Work, start: int, stop: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _settle(pending: "Future[Shard] | None", parts: Path, written: int) -> int:
+def _settle(pending: "Future[Shard] | None", path: Path, written: int) -> int:
     """Waits for the shard being written: 1, or 0 if there was none. Raises RunError if it could not be written."""
     if pending is None:
         return 0
     try:
         pending.result()
     except OSError as error:
-        kept = f"{written} finished shards are kept: free some space and go on with --resume"
-        raise disk_error(error, parts / "shard", kept if written else "no shard was finished") from None
+        kept = f"finished shards are kept ({written}): free some space and go on with --resume"
+        raise disk_error(error, path, kept if written else "no shard was finished") from None
     return 1
 
 

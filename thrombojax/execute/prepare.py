@@ -112,6 +112,7 @@ def _fresh(wanted: Wanted) -> Ready:
     _check_disk(wanted, ())
     header = Header(
         run=uuid.uuid4().hex,
+        patients=wanted.layout.n,
         kernel_hash=wanted.kernel_hash,
         fingerprint=wanted.layout.fingerprint(),
         study=wanted.study,

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from ..errors import InputError
-from .results import datasets, dims, identity, reading, variables
+from .results import damage, datasets, dims, identity, reading, variables
 from .shards import missing_or_changed
 
 BLOCK = 2**24  # numbers read at once
@@ -34,7 +34,8 @@ def verify(path: str | Path) -> Report:
     """
     path = Path(path)
     try:
-        lines = [*_shards(path), *_contents(path)]
+        with damage(path):
+            lines = [*_shards(path), *_contents(path)]
     except InputError as error:
         if not path.is_file():
             raise

@@ -64,13 +64,10 @@ def consolidate(
         raise InputError(Problem(str(out), "exists already; --overwrite replaces it"))
     if check:
         _refuse_changed(parts, manifest)
+    done, total = sum(shard.stop - shard.start for shard in manifest.shards), manifest.header.patients
+    if done != total:
+        raise InputError(Problem(str(parts), f"holds {done} of {total} patients; finish the run with --resume"))
     layout = layout or _stored_layout(parts, manifest)
-    missing = sorted(set(range(layout.shard_count)) - {shard.index for shard in manifest.shards})
-    if missing or not manifest.shards:
-        done = len(manifest.shards)
-        raise InputError(
-            Problem(str(parts), f"{done} of {done + len(missing)} shards are there; finish the run with --resume")
-        )
     size = sum(shard.bytes for shard in manifest.shards)
     virtual = keep_shards or size > virtual_above
     if not virtual and shutil.disk_usage(out.parent).free < size:
@@ -110,10 +107,8 @@ def _refuse_changed(parts: Path, manifest: Manifest) -> None:
 
 
 def _stored_layout(parts: Path, manifest: Manifest) -> Layout:
-    slices = [read_patients(parts / shard.file) for shard in manifest.shards]
-    if not slices:
-        raise InputError(Problem(str(parts), "holds no finished shard"))
-    return from_json(manifest.header.layout, np.concatenate(slices))
+    patients = np.concatenate([read_patients(parts / shard.file) for shard in manifest.shards])
+    return from_json(manifest.header.layout, patients)
 
 
 def _write(

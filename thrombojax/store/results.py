@@ -41,11 +41,12 @@ def open(path: str | Path, *, group: str | None = None) -> Any:
     except ImportError as error:
         raise RunError(f"opening results needs {error.name}: pip install 'thrombojax[xarray]'") from None
     path = Path(path)
-    with reading(path) as file:
+    with reading(path) as file, damage(path):
         if group is not None and not isinstance(file.get(group), h5py.Group):
             groups = [name for name, item in file.items() if isinstance(item, h5py.Group)]
             raise InputError(Problem(str(path), f"has no group {group!r}; it has: {', '.join(groups)}"))
-    return xarray.open_dataset(path, engine="h5netcdf", group=group, decode_timedelta=False)
+    with damage(path):
+        return xarray.open_dataset(path, engine="h5netcdf", group=group, decode_timedelta=False)
 
 
 def provenance(path: str | Path) -> dict[str, Any]:
@@ -56,8 +57,19 @@ def provenance(path: str | Path) -> dict[str, Any]:
 
 def identity(path: Path) -> Identity:
     """Which run a results file is of; its shards are not looked at. Raises InputError as `open` does."""
-    with _readable(path) as file:
+    with _readable(path) as file, damage(path):
         return _identity(path, file)
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Turns what h5py raises on damaged metadata, which is nearly anything, into an InputError."""
+    try:
+        yield
+    except (InputError, RunError):
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(Problem(str(path), f"is damaged: {error}")) from None
 
 
 @contextmanager
@@ -67,13 +79,13 @@ def reading(path: Path) -> Iterator[h5py.File]:
     Raises InputError, or RunError for a filter that is not installed.
     """
     with _readable(path) as file:
-        found = _identity(path, file)
-        if found.virtual:
+        with damage(path):
+            found = _identity(path, file)
             problems = [p for shard in found.shards if (p := _parted(found, shard))]
             if problems:
                 raise InputError(*problems)
-        if file.attrs.get("thrombojax_filters") == "zstd":
-            need_zstd()
+            if file.attrs.get("thrombojax_filters") == "zstd":
+                need_zstd()
         yield file
 
 
@@ -110,12 +122,12 @@ def _readable(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         raise InputError(Problem(str(path), f"cannot be read: {error.strerror or error}")) from None
     with file:
-        found = file.attrs.get("thrombojax_format")
+        with damage(path):
+            found = file.attrs.get("thrombojax_format")
         if found is None:
             raise InputError(Problem(str(path), "is an HDF5 file, but no thrombojax results file"))
-        if int(found) != FORMAT:
-            message = f"has results format {int(found)}; this thrombojax reads format {FORMAT}"
-            raise InputError(Problem(str(path), message))
+        if found != FORMAT:
+            raise InputError(Problem(str(path), f"has results format {found}; this thrombojax reads format {FORMAT}"))
         yield file
 
 

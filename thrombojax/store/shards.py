@@ -31,6 +31,7 @@ class Header:
     """First line of the manifest: what run this is. study: the text by which two runs are the same study."""
 
     run: str
+    patients: int
     kernel_hash: str
     fingerprint: str
     study: str
@@ -74,7 +75,7 @@ def write_shard(
     arrays: by variable name, of the layout's shapes with this shard's patients.
     """
     start, stop = layout.bounds(index)
-    path = folder / f"shard-{run[:8]}-{index:06d}.h5"
+    path = shard_path(folder, run, index)
     temporary = path.with_suffix(".tmp")
 
     def make(parent: h5py.Group, variable: Variable, shape: tuple[int, ...]) -> h5py.Dataset:
@@ -107,6 +108,11 @@ def write_shard(
 def count_failed(layout: Layout, arrays: Mapping[str, np.ndarray]) -> int:
     """Trajectories with a status other than 0."""
     return sum(int(np.count_nonzero(arrays[v.name])) for v in layout.variables if v.role == "status")
+
+
+def shard_path(folder: Path, run: str, index: int) -> Path:
+    """A shard's file, named after its run: two runs share a folder while one replaces the other."""
+    return folder / f"shard-{run[:8]}-{index:06d}.h5"
 
 
 def write_identity(file: h5py.File, run: str, index: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError, Problem, RunError, unknown
 from .hdf5 import rename
 from .layout import PATIENT
-from .results import coordinate, dims, reading, variables
+from .results import coordinate, damage, dims, reading, variables
 from .shards import disk_error
 
 TABLES = ("endpoints", "trajectories")
@@ -54,7 +54,8 @@ def export(
         raise InputError(Problem(str(out), "exists already; --overwrite replaces it"))
     temporary = out.with_name(out.name + ".tmp")
     with reading(path) as file:
-        plan = _plan(path, file, what, parameters)
+        with damage(path):
+            plan = _plan(path, file, what, parameters)
         rows = 0
         try:
             with writers[out.suffix.lower()](temporary, plan) as write:
@@ -70,7 +71,7 @@ def export(
 
 
 def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
-    """Which columns the table has; every variable whose dimensions are all among the table's own joins it."""
+    """Which columns the table has: the root's variables by patient, and parameters whose dimensions fit the table."""
     roles = {"trajectories": ("trajectory",), "endpoints": ("endpoint", "status")}[what]
     found = variables(file)
     main = {n: d for n, d in found.items() if _role(d) in roles and "/" not in n and dims(d)[-1:] == (PATIENT,)}
