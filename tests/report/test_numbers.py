@@ -54,6 +54,8 @@ def test_a_sample_is_even_bounded_and_read_from_few_chunks(file, monkeypatch):
         whole = results.file[variable.name][2, 1]
         kept = [patient for patient in chosen if patient not in FAILED]
         np.testing.assert_array_equal(values(results, variable, (2, 1), chosen), whole[kept])
+        for most in (64, 65, 100, 140, 150, 1000):  # more than so few chunks hold: then more chunks are read
+            assert len(set(sample(results, variable, most))) == min(most, 150)
 
 
 def test_an_arm_that_an_axis_does_not_touch_is_one_cell(file):

@@ -14,7 +14,7 @@ from thrombojax.errors import InputError, Problem
 from thrombojax.store.results import coordinate, damage, dims, reading, variables
 
 ARM, TIME, PATIENT, STATUS = "arm", "time", "patient", "status"
-MOST_CHUNKS = 256  # that a sample of one cell is read from
+MOST_CHUNKS = 256  # that a sample of one cell is read from, unless it needs more
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +134,15 @@ def _title(facts: dict[str, Any], path: Path) -> str:
 
 
 def sample(results: Results, variable: Variable, most: int) -> np.ndarray:
-    """Indices, ascending, of at most `most` patients, spread evenly over all, from at most MOST_CHUNKS chunks.
+    """Indices, ascending, of `most` patients (all, if there are fewer), spread evenly over all.
 
-    A chunk is read as a whole, so patients from every chunk would cost the reading of the whole variable.
+    They come from some of the file's chunks, also evenly spread: a chunk is read as a whole, so patients from every
+    chunk would cost the reading of the whole variable.
     """
     width = _chunk(results.file[variable.name])
     count = -(-results.patients // width)
-    chunks = np.unique(np.linspace(0, count - 1, min(count, MOST_CHUNKS)).round().astype(np.int64))
+    enough = max(MOST_CHUNKS, -(-most // width) + 1)  # one more, as the last chunk may hold few
+    chunks = np.unique(np.linspace(0, count - 1, min(count, enough)).round().astype(np.int64))
     patients = (chunks[:, None] * width + np.arange(width)).ravel()
     patients = patients[patients < results.patients]
     if len(patients) <= most:

@@ -15,7 +15,8 @@ import numpy as np
 from thrombojax.report.reading import Results, Variable, sample, values
 
 PERCENTS = (5, 25, 50, 75, 95)
-TRAJECTORY_SAMPLE = 20_000  # patients per cell that bands are drawn from
+TRAJECTORY_SAMPLE = 20_000  # patients per cell that bands are drawn from, fewer where they have very many times
+TRAJECTORY_VALUES = 2**24
 ENDPOINT_SAMPLE = 1_000_000
 
 Index = tuple[int | None, ...]
@@ -65,7 +66,7 @@ def endpoint_quantiles(results: Results, cells: Sequence[tuple[int, ...]]) -> li
 
 def bands(results: Results, variable: Variable, cells: Sequence[tuple[int, ...]]) -> list[Summary]:
     """Percentiles of a trajectory against time in each cell, NaN where a cell has no patient left."""
-    chosen = sample(results, variable, TRAJECTORY_SAMPLE)
+    chosen = sample(results, variable, _trajectory_sample(results))
     made = []
     for cell in cells:
         data = values(results, variable, cell, chosen)
@@ -74,6 +75,11 @@ def bands(results: Results, variable: Variable, cells: Sequence[tuple[int, ...]]
             empty = np.full((len(PERCENTS), data.shape[0]), np.nan)
             made.append(Summary(cell, np.nanpercentile(data, PERCENTS, axis=-1) if data.shape[-1] else empty))
     return made
+
+
+def _trajectory_sample(results: Results) -> int:
+    times = 1 if results.time is None else len(results.time.values)
+    return min(TRAJECTORY_SAMPLE, max(1000, TRAJECTORY_VALUES // times))
 
 
 def _quantiles(results: Results, variable: Variable, cell: tuple[int, ...], chosen: np.ndarray) -> np.ndarray:
@@ -170,7 +176,7 @@ def facts_text(results: Results, drawn: bool) -> list[str]:
         parts.append(f"99 % of relative errors below {error:.1e}{among}")
     else:
         parts.append("not audited")
-    for size, what, said in ((TRAJECTORY_SAMPLE, "bands", drawn), (ENDPOINT_SAMPLE, "percentiles", True)):
+    for size, what, said in ((_trajectory_sample(results), "bands", drawn), (ENDPOINT_SAMPLE, "percentiles", True)):
         if said and results.patients > size:
             parts.append(f"{what} from {grouped(size)} evenly chosen patients per cell")
     return parts

@@ -1,5 +1,6 @@
 """The endpoint table: one row a cell, one column an endpoint, each entry a median with its 5th and 95th percentile."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -50,7 +51,7 @@ def table(results_path: str | Path) -> str:
     lines: list[str] = []
     for part in blocks(made, WIDTH):
         lines += [*_lines(part), ""]
-    return "\n".join([*lines, *made.notes, facts + "."])
+    return "\n".join([*lines, *made.notes, *textwrap.wrap(facts + ".", WIDTH)])
 
 
 def build(results: Results, most_rows: int) -> Table:
