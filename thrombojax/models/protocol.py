@@ -67,7 +67,6 @@ class Model:
 
     initial(p) -> State; rhs(t, y, p, u: Inputs) -> State of derivatives per day; observe(y, p) -> Obs (always has `platelets`).
     linear_block(p, u) -> LinearBlock; max_rate(p): bound of the fastest rate (per day) that the explicit solver sees.
-    baseline_error(p): residual of the steady state that `initial` found, to be near zero (None: no solve).
     steps_per_day: fixed steps that hold 1e-4 away from doses.
     """
 
@@ -88,13 +87,14 @@ class Model:
     baseline: Callable[[Any], Any] | None = None
     linear_block: Callable[[Any, Inputs], LinearBlock] | None = None
     breakpoints: Callable[[Any], Breakpoints] = _no_breakpoints
-    baseline_error: Callable[[Any], Scalar] | None = None
+    steady: Callable[[Any], tuple[Any, Scalar]] | None = None
+    """steady(p) -> (baseline, its relative residual) where the baseline is solved for, not given in closed form."""
     weight: str = "weight"
     """Name of the parameter that `/kg` amounts are multiplied by."""
     parameter_set: str = "published"
     backends: tuple[str, ...] = ("xla", "reference")
     anchor: Callable[..., Any] | None = None
-    """anchor(p, leaf, count, start) -> p whose `leaf` gives a steady state at that platelet count."""
+    """anchor(p, leaf, count, start) -> (p whose `leaf` gives a steady state at that count, the state, its residual)."""
     cohorts: Path | None = None
     """Folder of this model's cohort files."""
     file: str | None = None

@@ -138,11 +138,14 @@ def _prepare(model: Model, anchor: tuple[str, tuple[float, float]] | None) -> An
     def block(leaves: list[Any]) -> Any:
         count = leaves[-1] if anchor is not None else None
         p = struct.unflatten(model.Parameters, leaves[: len(struct.names(model.Parameters))])
-        if anchor is not None and model.anchor is not None:
-            p = model.anchor(p, anchor[0], count, anchor[1])
         shape = jnp.zeros_like(leaves[0])
-        y0 = jax.tree.map(lambda a: a + shape, model.initial(p))
-        residual = model.baseline_error(p) if model.baseline_error is not None else shape
+        if anchor is not None and model.anchor is not None:
+            p, y0, residual = model.anchor(p, anchor[0], count, anchor[1])
+        elif model.steady is not None:
+            y0, residual = model.steady(p)
+        else:
+            y0, residual = model.initial(p), shape
+        y0 = jax.tree.map(lambda a: a + shape, y0)
         return p, y0, model.max_rate(p) + shape, residual + shape
 
     return jax.jit(block)

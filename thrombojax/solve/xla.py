@@ -15,7 +15,6 @@ from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs, Key, Model
 from thrombojax.models.struct import Scalar
 from thrombojax.solve import linear
-from thrombojax.solve.hoist import hoist
 from thrombojax.solve.steppers import Exact, FixedSteps, Stepper, cross
 
 
@@ -78,24 +77,16 @@ def trajectory(
         for c, column in enumerate(plan.columns)
     ]
 
-    def observed(p: Any, flat: Sequence[Any]) -> tuple[Any, ...]:
+    def see(flat: Sequence[Any]) -> tuple[Any, ...]:
         seen = struct.as_dict(model.observe(jax.tree.unflatten(treedef, list(flat)), p))
         return tuple(seen[name] for name in observables)
 
-    def rates_of(p: Any, t: Scalar, flat: Sequence[Any], phase: Any, era: Scalar) -> list[Any]:
-        y = jax.tree.unflatten(treedef, list(flat))
-        return jax.tree.leaves(model.rhs(t, y, p, Inputs(dict(zip(plan.phases, phase, strict=True)), era)))
-
     flat0 = tuple(jax.tree.leaves(y0))
-    phases = tuple(timeline.phase[key][0] for key in plan.phases)
-    see = hoist(observed, p, flat0)
-    rhs = hoist(rates_of, p, timeline.start[0], flat0, phases, timeline.era[0])
 
     def segment(carry: Any, part: Any) -> tuple[Any, Any]:
         flat, reduced = carry
         line, inside, pick = part
-        phase = tuple(line.phase[key] for key in plan.phases)
-        u = Inputs(dict(zip(plan.phases, phase, strict=True)), line.era)
+        u = Inputs({key: line.phase[key] for key in plan.phases}, line.era)
         flat = list(flat)
         for c, targets in enumerate(into):
             for i, factor in targets:
@@ -109,7 +100,7 @@ def trajectory(
         exact = _linear(model, plan, p, u, index, rates, line.length / jnp.maximum(steps, 1).astype(dtype))
 
         def derivative(t: Scalar, flat: Sequence[Any]) -> tuple[Any, ...]:
-            d = rhs(t, tuple(flat), phase, line.era)
+            d = jax.tree.leaves(model.rhs(t, jax.tree.unflatten(treedef, list(flat)), p, u))
             return tuple(d[i] + rates[i] if i in rates else d[i] for i in range(len(d)))
 
         def slopes(t: Scalar, flat: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -39,10 +39,20 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
     def effects(y: Any, p: Any, around: Surroundings) -> Effect:
         return combine([d.effect(getattr(y, d.name), getattr(p, d.name), around) for d in loaded])
 
-    def initial(p: Any) -> Any:
-        homeostasis = baseline.initial(p)
+    def untreated(homeostasis: core.State) -> Any:
         zero = 0.0 * homeostasis.thrombopoietin.tpo
         return state(*homeostasis, *(struct.build(d.State, lambda *_: zero) for d in loaded))
+
+    def steady(p: Any) -> tuple[Any, Scalar]:
+        homeostasis, residual = baseline.steady(p)
+        return untreated(homeostasis), residual
+
+    def initial(p: Any) -> Any:
+        return steady(p)[0]
+
+    def anchor(p: Any, leaf: str, count: Scalar, start: tuple[float, float] = (0.0, 0.0)) -> tuple[Any, Any, Scalar]:
+        solved, homeostasis, residual = baseline.anchor(p, leaf, count, start)
+        return solved, untreated(homeostasis), residual
 
     def rhs(t: Scalar, y: Any, p: Any, u: Inputs) -> Any:
         v = core.view(y, p)
@@ -84,8 +94,8 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         Obs=obs,
         initial=initial,
         baseline=initial,
-        baseline_error=baseline.error,
-        anchor=baseline.anchor,
+        steady=steady,
+        anchor=anchor,
         rhs=rhs,
         observe=observe,
         entries={key: _whole(entry, d) for d in loaded for key, entry in d.entries.items()},

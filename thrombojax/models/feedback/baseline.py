@@ -18,6 +18,8 @@ from thrombojax.models.struct import Scalar
 ITERATIONS = 60
 STEP = 0.7
 """Largest Newton step in a logarithm."""
+EPSILON = 1e-5
+"""Half width of the central differences, in logarithms: 1e-10 relative error of the Jacobian in float64."""
 
 
 def at(log_pool: Scalar, log_tpo: Scalar, p: Any) -> tuple[core.State, Scalar, Scalar]:
@@ -42,58 +44,72 @@ def at(log_pool: Scalar, log_tpo: Scalar, p: Any) -> tuple[core.State, Scalar, S
     return state, jnp.log(drive.capacity) - jnp.log(line.stem), jnp.log(made) - jnp.log(cleared)
 
 
-def _newton(residual: Callable[[Scalar, Scalar], tuple[Scalar, Scalar]], first: Scalar, second: Scalar) -> tuple[Scalar, Scalar]:
-    """Root of two residuals in two unknowns, patient by patient; differentiable through its last step alone."""
+Residual = Callable[[Scalar, Scalar, Any], tuple[Scalar, Scalar]]
+
+
+def _newton(residual: Residual, first: Scalar, second: Scalar, given: Any) -> tuple[Scalar, Scalar]:
+    """Root of `residual(a, b, given)` in (a, b), patient by patient; differentiable in `given` through its last step.
+
+    The Jacobian comes from central differences evaluated side by side in one call, which compiles five times faster than
+    tangents do; by the implicit function theorem only the residual of the last step carries gradients.
+    """
+
+    def jacobian(a: Scalar, b: Scalar) -> tuple[tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
+        points = jax.tree.map(jax.lax.stop_gradient, (a, b, given))
+        a4, b4, given4 = jax.tree.map(lambda v: jnp.broadcast_to(v, (4, *jnp.shape(a))), points)
+        move = jnp.asarray([[EPSILON, -EPSILON, 0, 0], [0, 0, EPSILON, -EPSILON]], a4.dtype)
+        move = jnp.broadcast_to(move.reshape(2, 4, *(1 for _ in jnp.shape(a))), (2, *a4.shape))
+        r1, r2 = residual(a4 + move[0], b4 + move[1], given4)
+        by_a, by_b = ((r[0] - r[1]) / (2 * EPSILON) for r in (r1, r2)), ((r[2] - r[3]) / (2 * EPSILON) for r in (r1, r2))
+        return tuple(by_a), tuple(by_b)  # type: ignore[return-value]
 
     def step(a: Scalar, b: Scalar, clip: float) -> tuple[Scalar, Scalar]:
-        r, da = jax.jvp(lambda x: residual(x, b), (a,), (jnp.ones_like(a),))
-        _, db = jax.jvp(lambda x: residual(a, x), (b,), (jnp.ones_like(b),))
-        # The Jacobian at the root is a constant of the implicit function theorem: only the residual carries gradients.
-        (a1, a2), (b1, b2) = jax.lax.stop_gradient((da, db))
+        (a1, a2), (b1, b2) = jacobian(a, b)
+        r1, r2 = residual(a, b, given)
         det = a1 * b2 - a2 * b1
-        return (
-            a + jnp.clip((b1 * r[1] - b2 * r[0]) / det, -clip, clip),
-            b + jnp.clip((a2 * r[0] - a1 * r[1]) / det, -clip, clip),
-        )
+        return a + jnp.clip((b1 * r2 - b2 * r1) / det, -clip, clip), b + jnp.clip((a2 * r1 - a1 * r2) / det, -clip, clip)
 
     frozen = jax.lax.fori_loop(0, ITERATIONS, lambda _, x: step(x[0], x[1], STEP), (first, second))
     return step(*jax.lax.stop_gradient(frozen), jnp.inf)
-
-
-
-def solve(p: Any) -> tuple[Scalar, Scalar]:
-    """(ln pool, ln TPO) of the steady state of a structural patient."""
-    start = jnp.log(1.5 * p.platelets.reference_count)
-    shape = jnp.zeros_like(sum(jax.tree.leaves(_core(p)), 0.0))
-
-    def residual(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
-        return at(a, b, p)[1:]
-
-    return _newton(residual, start + shape, shape)
 
 
 def _core(p: Any) -> core.Parameters:
     return core.Parameters(*(getattr(p, name) for name in core.Parameters._fields))
 
 
-def initial(p: Any) -> core.State:
-    """Steady state of the core, each leaf of the shape of the parameters."""
-    return at(*solve(p), p)[0]
+def _shape(p: Any) -> Scalar:
+    """Zero of the parameters' common shape."""
+    return jnp.zeros_like(sum(jax.tree.leaves(_core(p)), 0.0))
 
 
-def error(p: Any) -> Scalar:
-    """Largest residual (relative) of the steady state that `initial` finds; NaN where there is none."""
-    _, stem, tpo = at(*solve(p), p)
-    return jnp.maximum(jnp.abs(stem), jnp.abs(tpo))
+def steady(p: Any) -> tuple[core.State, Scalar]:
+    """Steady state of a structural patient, and its largest relative residual (NaN where there is none)."""
+
+    def residual(a: Scalar, b: Scalar, p: Any) -> tuple[Scalar, Scalar]:
+        return at(a, b, p)[1:]
+
+    start = jnp.log(1.5 * p.platelets.reference_count) + _shape(p)
+    state, stem, tpo = at(*_newton(residual, start, _shape(p), p), p)
+    return state, jnp.maximum(jnp.abs(stem), jnp.abs(tpo))
 
 
-def anchor(p: Any, leaf: str, count: Scalar, start: tuple[float, float] = (0.0, 0.0)) -> Any:
-    """Parameters with `leaf` solved so that the steady blood count is `count` (1e9/L); start: (ln TPO, ln leaf)."""
-    shape = jnp.zeros_like(count + sum(jax.tree.leaves(_core(p)), 0.0))
+def anchor(p: Any, leaf: str, count: Scalar, start: tuple[float, float] = (0.0, 0.0)) -> tuple[Any, core.State, Scalar]:
+    """Parameters with `leaf` solved so that the steady blood count is `count` (1e9/L), that state, and its residual.
 
-    def residual(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
-        q = struct.replace(p, {leaf: jnp.exp(a)})
-        return at(jnp.log(count * (1.0 + q.platelets.spleen_ratio)), b, q)[1:]
+    start: (ln TPO, ln leaf) where Newton begins.
+    """
+    shape = _shape(p) + 0.0 * count
 
-    solved, _ = _newton(residual, start[1] + shape, start[0] + shape)
-    return struct.replace(p, {leaf: jnp.exp(solved)})
+    def solved(log_leaf: Scalar, given: Any) -> tuple[Any, Scalar]:
+        p, count = given
+        q = struct.replace(p, {leaf: jnp.exp(log_leaf)})
+        return q, jnp.log(count * (1.0 + q.platelets.spleen_ratio))
+
+    def residual(a: Scalar, b: Scalar, given: Any) -> tuple[Scalar, Scalar]:
+        q, log_pool = solved(a, given)
+        return at(log_pool, b, q)[1:]
+
+    log_leaf, log_tpo = _newton(residual, start[1] + shape, start[0] + shape, (p, count))
+    q, log_pool = solved(log_leaf, (p, count))
+    state, stem, tpo = at(log_pool, log_tpo, q)
+    return q, state, jnp.maximum(jnp.abs(stem), jnp.abs(tpo))
