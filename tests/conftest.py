@@ -1,0 +1,18 @@
+"""Settings of the whole test session: float64, no silent promotion of dtype or rank, compiled programs kept on disk."""
+
+import os
+from pathlib import Path
+
+# Before JAX is imported, and for the subprocesses that tests start. The key is the program itself: nothing goes stale.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+
+import jax
+from hypothesis import settings
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+settings.register_profile("thrombojax", deadline=None, derandomize=True)
+settings.load_profile("thrombojax")

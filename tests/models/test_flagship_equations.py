@@ -1,0 +1,145 @@
+"""Equations and parameters against a second writing of the specification (`spec.py`), at random states."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import spec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thrombojax.models import struct
+from thrombojax.models.feedback import core
+from thrombojax.models.feedback.assemble import feedback
+from thrombojax.models.feedback.effects import Effect
+from thrombojax.models.protocol import Inputs
+
+pytestmark = pytest.mark.xdist_group("flagship")
+
+DRUGS = ("eltrombopag", "romiplostim")
+TABLES = (spec.FLAGSHIP, spec.ROMIPLOSTIM, spec.ELTROMBOPAG)
+N = 200
+PHASE = ("eltrombopag", "oral")
+
+
+def test_every_parameter_has_the_value_of_section_3():
+    model = feedback(DRUGS)
+    ours = struct.as_dict(model.defaults)
+    table = {name: value for t in TABLES for name, value in t.values()}
+    assert set(ours) == set(table)
+    for name, value in table.items():
+        assert ours[name] == pytest.approx(value, rel=1e-14), name
+
+
+def random_patients(seed):
+    """Parameters within the plausible ranges, and states from a tenth to ten times the healthy steady state."""
+    rng = np.random.default_rng(seed)
+    model = feedback(DRUGS)
+    p = {}
+    for leaf in struct.fields(model.Parameters):
+        q = leaf.quantity
+        p[leaf.name] = rng.uniform(q.low, q.high, N)
+    p["platelets.immune_clearance"] *= rng.integers(0, 2, N)
+    y = {s: np.exp(rng.uniform(-2.3, 2.3, N)) for s in spec.STATES}
+    y |= {f"p{j}": 47 * np.exp(rng.uniform(-3, 1.5, N)) for j in range(1, 9)}
+    y |= {s: np.exp(rng.uniform(-9, 7, N)) * rng.integers(0, 2, N) for s in ("A", "B", "D", "gut", "cent", "peri")}
+    return p, y
+
+
+@functools.cache
+def evaluate():
+    model = feedback(DRUGS)
+
+    @jax.jit
+    def run(leaves, states, phase):
+        p = struct.unflatten(model.Parameters, leaves)
+        y = struct.unflatten(model.State, states)
+        return (
+            jax.tree.leaves(model.rhs(np.zeros(N), y, p, Inputs({PHASE: phase}, np.float64(0.0)))),
+            jax.tree.leaves(model.observe(y, p)),
+        )
+
+    return run
+
+
+def in_order(y):
+    """States by symbol in the order of thrombojax's leaves."""
+    return [y[s] for s in (*spec.STATES, *spec.DRUG_STATES["eltrombopag"], *spec.DRUG_STATES["romiplostim"])]
+
+
+def agree(ours, theirs, scale, what):
+    """To 1e-12 of the largest term of the equation, which is what rounding leaves."""
+    bound = 1e-12 * np.maximum(np.abs(theirs), scale)
+    away = np.abs(np.asarray(ours) - theirs)
+    assert np.all(away <= bound), f"{what}: {np.max(away / np.maximum(bound, 1e-300)):.2g} times the bound"
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_right_hand_side_and_outputs_at_random_states(seed, early):
+    model = feedback(DRUGS)
+    p, y = random_patients(seed)
+    rates, seen = evaluate()([p[n] for n in struct.names(model.Parameters)], in_order(y), np.float64(0 if early else 1))
+    symbols = {symbol: p[name] for t in TABLES for symbol, (name, _) in t.items()}
+    d = spec.flagship(y, symbols, early=early)
+    names = (*spec.STATES, *spec.DRUG_STATES["eltrombopag"], *spec.DRUG_STATES["romiplostim"])
+    rate = 300.0  # per day: the fastest constant of any equation
+    for name, ours in zip(names, rates, strict=True):
+        others = {"B": "A", "cent": "gut", "D": "B", "peri": "cent"}
+        scale = rate * (np.abs(y[name]) + np.abs(y[others.get(name, name)]))
+        agree(ours, d[name], np.maximum(scale, 1e3 if name in spec.STATES else 0.0), name)
+    outputs = ("P", "T", "Mk", "ploidy", "production", "immature", "age", "conc", "X")
+    for name, ours in zip(outputs, seen, strict=True):
+        agree(ours, y["T"] if name == "T" else d[name], 1e-3, name)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_other_effects_of_drugs(seed):
+    """Chemotherapy's kill, hydroxyurea, anagrelide and interferon enter where section 2 puts them."""
+    rng = np.random.default_rng(seed)
+    p, y = random_patients(seed)
+    effect = {"kill": rng.uniform(0, 3, N), "u_hu": rng.uniform(0, 2, N), "I_ana": rng.uniform(0, 1, N)}
+    effect["I_ifn"] = rng.uniform(0, 1, N)
+    model = feedback()
+    ps = struct.unflatten(model.Parameters, [p[n] for n in struct.names(model.Parameters)])
+    ys = struct.unflatten(model.State, [y[s] for s in spec.STATES])
+    given_ = Effect(
+        kill=effect["kill"],
+        cfu_block=effect["u_hu"],
+        maturation_block=effect["I_ana"],
+        release_block=effect["I_ifn"],
+    )
+    rates = jax.tree.leaves(core.rhs(ys, ps, core.view(ys, ps), given_))
+    core_only = {s: y[s] for s in spec.STATES}
+    symbols = {symbol: p[name] for symbol, (name, _) in spec.FLAGSHIP.items()}
+    d = spec.flagship(core_only, symbols, **effect)
+    for name, ours in zip(spec.STATES, rates, strict=True):
+        agree(ours, d[name], np.maximum(300.0 * np.abs(y[name]), 1e3), name)
+
+
+def test_drugs_add_only_their_own_states():
+    core_names = struct.names(feedback().State)
+    for drugs in (("romiplostim",), ("eltrombopag",), ("transfusion",), DRUGS):
+        names = struct.names(feedback(drugs).State)
+        assert names[: len(core_names)] == core_names
+        assert {n.split(".")[0] for n in names[len(core_names) :]} == set(drugs) - {"transfusion"}
+    assert len(struct.names(feedback(("romiplostim",)).State)) <= 32, "registers are a budget"
+
+
+def test_same_arguments_give_the_same_object():
+    assert feedback(("romiplostim",)) is feedback(("romiplostim",))
+    assert feedback(("romiplostim",)) is not feedback(("eltrombopag",))
+
+
+def test_a_drug_at_nothing_leaves_the_loop_alone():
+    """With no drug on board the core moves as it does without the drug's states."""
+    p, y = random_patients(3)
+    y |= dict.fromkeys(("A", "B", "D", "gut", "cent", "peri"), np.zeros(N))
+    model = feedback(DRUGS)
+    rates, _ = evaluate()([p[n] for n in struct.names(model.Parameters)], in_order(y), np.float64(1))
+    symbols = {symbol: p[name] for symbol, (name, _) in spec.FLAGSHIP.items()}
+    d = spec.flagship({s: y[s] for s in spec.STATES}, symbols)
+    for name, ours in zip(spec.STATES, rates, strict=False):
+        agree(ours, d[name], np.maximum(300.0 * np.abs(y[name]), 1e3), name)
+    for ours in rates[len(spec.STATES) :]:
+        assert not np.asarray(ours).any()
