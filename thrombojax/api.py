@@ -133,7 +133,9 @@ def check(
         "segments": len(plan.fixed) - 1,
         "trajectories": cells * plan.layout.n,
         "bytes_on_disk": plan.layout.bytes(),
-        "peak_memory_bytes": int(_BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * shard * leaves * 8 * item / 8),
+        "peak_memory_bytes": int(
+            _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * shard * leaves * 8 * item / 8
+        ),
         "seconds": round(_START_SECONDS + plan.layout.n * cells * steps * _STEP_SECONDS[plan.study.head.precision], 1),
     }
 
@@ -146,7 +148,9 @@ _STEP_SECONDS = {"f32": 0.3e-6, "f64": 0.5e-6}
 
 def _identity(study: Study) -> str:
     """Text by which two runs are the same study: the file and what the command line changed."""
-    return json.dumps({"text": study.text, "head": study.head.model_dump(), "patients": study.patients.model_dump()}, default=str)
+    return json.dumps(
+        {"text": study.text, "head": study.head.model_dump(), "patients": study.patients.model_dump()}, default=str
+    )
 
 
 def kernel_hash(plan: plans.Plan) -> str:
@@ -181,7 +185,11 @@ def _commit() -> str:
     """The checkout's commit, where the package runs from one."""
     try:
         said = subprocess.run(
-            ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5, check=True
+            ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -218,7 +226,10 @@ def info(topic: str, *, model: str | None = None) -> list[dict[str, Any]]:
     if topic == "devices":
         return [{"device": str(d), "kind": d.device_kind, "platform": d.platform} for d in jax.local_devices()]
     if topic == "endpoints":
-        return [{"reducer": k, "kind": r.kind, "numbers": list(r.numbers), "meaning": r.meaning} for k, r in REDUCERS.items()]
+        return [
+            {"reducer": k, "kind": r.kind, "numbers": list(r.numbers), "meaning": r.meaning}
+            for k, r in REDUCERS.items()
+        ]
     if model is not None and model not in registry.names():
         raise InputError(unknown("--model", "model", model, registry.names()))
     rows = []
@@ -235,9 +246,15 @@ def _describe(topic: str, built: Model, source: registry.Source) -> list[dict[st
                  "backends": list(built.backends), "source": built.source}]  # fmt: skip
     if topic == "cohorts":
         found = [cohorts.load(built.cohorts, name) for name in cohorts.names(built.cohorts)]
-        return [{"cohort": c.name, "model": built.name, "title": c.title, "species": c.species, "source": c.source} for c in found]
+        return [
+            {"cohort": c.name, "model": built.name, "title": c.title, "species": c.species, "source": c.source}
+            for c in found
+        ]
     if topic == "drugs":
-        return [{"drug": drug, "route": route, "unit": entry.unit, "model": built.name} for (drug, route), entry in built.entries.items()]
+        return [
+            {"drug": drug, "route": route, "unit": entry.unit, "model": built.name}
+            for (drug, route), entry in built.entries.items()
+        ]
     if topic in ("states", "observables"):
         kind = built.State if topic == "states" else built.Obs
         return [{"model": built.name, "name": leaf.name, "unit": leaf.quantity.unit, "meaning": leaf.quantity.meaning}
@@ -266,5 +283,3 @@ def _sources(source: registry.Source) -> dict[str, Any]:
     from thrombojax.models.feedback.assemble import read_set
 
     return dict(read_set(source.parameter_set))
-
-

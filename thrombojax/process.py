@@ -10,7 +10,10 @@ def prepare(precision: str, threads: int | None = None) -> None:
     """
     count = threads or len(os.sched_getaffinity(0))
     flags = os.environ.get("XLA_FLAGS", "")
-    for flag in (f"--xla_force_host_platform_device_count={count}", "--xla_cpu_copy_insertion_use_region_analysis=true"):
+    for flag in (
+        f"--xla_force_host_platform_device_count={count}",
+        "--xla_cpu_copy_insertion_use_region_analysis=true",
+    ):
         if flag.split("=")[0] not in flags:
             flags = f"{flags} {flag}".strip()
     os.environ["XLA_FLAGS"] = flags

@@ -43,7 +43,7 @@ class Result:
             import xarray
         except ImportError as error:
             raise RunError("to_xarray needs xarray: pip install 'thrombojax[xarray]'") from error
-        arrays = {name: (("time", "patient"), v) for name, v in self.saved.items()}
+        arrays: dict[str, Any] = {name: (("time", "patient"), v) for name, v in self.saved.items()}
         arrays |= {name: (("patient",), v) for name, v in self.endpoints.items()}
         data = xarray.Dataset(
             {**arrays, "status": (("patient",), self.status)},

@@ -54,7 +54,9 @@ def _problem(model: Model, d: Dose, where: str) -> Problem | None:
     return None
 
 
-def slots(model: Model, regimen: Regimen, all_columns: tuple[Column, ...], days: float, where: str = "regimen") -> Slots:
+def slots(
+    model: Model, regimen: Regimen, all_columns: tuple[Column, ...], days: float, where: str = "regimen"
+) -> Slots:
     """One arm's administrations in the model's units; a dose at or after the horizon is an error."""
     late = [(d.drug, t) for d in regimen.doses for t in d.times if t >= days]
     if late:

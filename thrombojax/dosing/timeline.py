@@ -140,7 +140,7 @@ def schedule(model: Model, p: Any, columns: tuple[Column, ...], slots: Slots, fi
     if xp is np:
         group = np.concatenate([[0], np.cumsum(np.diff(bounds) > COINCIDENT)])
         bounds = bounds[np.concatenate([[True], np.diff(group) > 0])]
-        rank = np.empty(len(order), int)
+        rank: Any = np.empty(len(order), int)
         rank[order] = group
     else:
         rank = jnp.zeros(len(order), int).at[order].set(jnp.arange(len(order)))
@@ -180,7 +180,7 @@ class _Marks:
     def latest(self, at: Any, value: Any) -> Any:
         """For every segment the largest `value` among the events at bounds up to its start (-1: none)."""
         if self.xp is np:
-            mark = np.full(self.segments + 1, -1)
+            mark: Any = np.full(self.segments + 1, -1)
             np.maximum.at(mark, at, value)
             return np.maximum.accumulate(mark)[:-1]
         mark = jnp.full(self.segments + 1, -1).at[at].max(value)

@@ -4,7 +4,8 @@ Two compartments, lag, and an absorption rate that switches after each dose: Far
 doi 10.1111/bcp.12244. In ITP: Gibiansky et al., J Clin Pharmacol 2011;51:842 (the ITP cohort sets those values).
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -14,7 +15,6 @@ from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, LinearBlock
 from thrombojax.models.struct import Scalar, quantity
 
-A = Annotated
 FARRELL = "Farrell 2014, doi 10.1111/bcp.12244, Tables 2 and 3"
 ORAL = ("eltrombopag", "oral")
 
@@ -26,9 +26,15 @@ class Parameters(NamedTuple):
     central_volume: A[Array, quantity("L", "apparent central volume", FARRELL, low=2, high=40, value=9.75)]
     intercompartmental: A[Array, quantity("L/day", "apparent exchange", FARRELL, low=3, high=60, value=0.633 * 24)]
     peripheral_volume: A[Array, quantity("L", "apparent peripheral volume", FARRELL, low=2, high=40, value=9.41)]
-    absorption_early: A[Array, quantity("1/day", "absorption until the switch", FARRELL, low=1, high=60, value=0.333 * 24)]
-    absorption_late: A[Array, quantity("1/day", "absorption after the switch", FARRELL, low=10, high=300, value=5.26 * 24)]
-    absorption_switch: A[Array, quantity("day", "time of the switch after a dose", FARRELL, low=0.02, high=0.2, value=1.46 / 24)]
+    absorption_early: A[
+        Array, quantity("1/day", "absorption until the switch", FARRELL, low=1, high=60, value=0.333 * 24)
+    ]
+    absorption_late: A[
+        Array, quantity("1/day", "absorption after the switch", FARRELL, low=10, high=300, value=5.26 * 24)
+    ]
+    absorption_switch: A[
+        Array, quantity("day", "time of the switch after a dose", FARRELL, low=0.02, high=0.2, value=1.46 / 24)
+    ]
     lag: A[Array, quantity("day", "absorption lag", FARRELL, low=0, high=0.1, value=0.447 / 24)]
 
 

@@ -3,7 +3,8 @@
 Wang YC et al., AAPS J 2010;12:729, doi 10.1208/s12248-010-9234-9; here the target is shared by platelets and megakaryocytes.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -13,7 +14,6 @@ from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Entry, Inputs
 from thrombojax.models.struct import Scalar, quantity
 
-A = Annotated
 WANG = "Wang 2010, doi 10.1208/s12248-010-9234-9, Table I"
 
 
@@ -25,7 +25,9 @@ class Parameters(NamedTuple):
     to_peripheral: A[Array, quantity("1/day", "central to peripheral", WANG, low=0.5, high=5, value=0.0806 * 24)]
     from_peripheral: A[Array, quantity("1/day", "peripheral to central", WANG, low=0.1, high=1, value=0.0148 * 24)]
     bioavailability: A[Array, quantity("1", "subcutaneous bioavailability", WANG, low=0.1, high=1, value=0.499)]
-    internalisation: A[Array, quantity("1/day", "internalisation of the complex", WANG, low=1, high=10, value=0.173 * 24)]
+    internalisation: A[
+        Array, quantity("1/day", "internalisation of the complex", WANG, low=1, high=10, value=0.173 * 24)
+    ]
     receptor_density: A[Array, quantity("fg", "binding capacity per platelet", WANG, low=0.005, high=0.1, value=0.0215)]
     binding: A[Array, quantity("ng/mL", "equilibrium dissociation constant", WANG, low=0.02, high=1, value=0.131)]
 

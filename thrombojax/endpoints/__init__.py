@@ -43,7 +43,8 @@ def windows(endpoints: Sequence[Endpoint], schedule: Schedule) -> tuple[Any, Any
     bound = {day: schedule.bound(day) for day in times(endpoints)}
     inside = [(segments >= bound[e.start]) & (segments < bound[e.stop]) for e in endpoints]
     pick = [
-        sum(((segments + 1 == bound[day]) for day in e.visits if day > 0), np.zeros(len(segments), bool)) for e in endpoints
+        sum(((segments + 1 == bound[day]) for day in e.visits if day > 0), np.zeros(len(segments), bool))
+        for e in endpoints
     ]
     first = [any(day == 0 for day in e.visits) for e in endpoints]
     return inside, pick, first

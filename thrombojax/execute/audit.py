@@ -19,7 +19,9 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
     The error is that of the run's own backend, precision and steps. Patients without a result are left out and counted.
     """
     seed = plan.study.head.seed
-    cells = np.unique(np.floor(uniform(seed, "audit/cell", np.arange(min(MOST_CELLS, patients))) * len(plan.cells)).astype(int))
+    cells = np.unique(
+        np.floor(uniform(seed, "audit/cell", np.arange(min(MOST_CELLS, patients))) * len(plan.cells)).astype(int)
+    )
     share = int(np.ceil(patients / len(cells)))
     n = plan.layout.n
     days = plan.study.visit_days

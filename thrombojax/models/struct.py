@@ -113,9 +113,7 @@ def replace(struct: Struct, changes: Mapping[str, Any]) -> Struct:
     known = names(type(struct))
     resolved = {resolve(name, known): value for name, value in changes.items()}
     leaves = jax.tree_util.tree_leaves(struct)
-    return unflatten(
-        type(struct), [resolved.get(name, leaf) for name, leaf in zip(known, leaves, strict=True)]
-    )
+    return unflatten(type(struct), [resolved.get(name, leaf) for name, leaf in zip(known, leaves, strict=True)])
 
 
 def resolve(name: str, known: Iterable[str], where: str = "", kind: str = "parameter") -> str:

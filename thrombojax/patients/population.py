@@ -85,16 +85,16 @@ def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
         found = {leaf: np.resize(v, n) for leaf, v in cohorts.typical(patients.cohort, defaults).items()}
     known = tuple(found)
     for name, factor in patients.scales.items():
-        leaf = _leaf(name, known, patients)
-        if leaf is not None:
-            found[leaf] = found[leaf] * factor
+        scaled = _leaf(name, known, patients)
+        if scaled is not None:
+            found[scaled] = found[scaled] * factor
     anchored = patients.cohort.anchor.unknown if patients.cohort and patients.cohort.anchor else None
     for name, value in patients.changes.items():
-        leaf = _leaf(name, known, patients)
-        if leaf is None:
+        given = _leaf(name, known, patients)
+        if given is None:
             continue
-        found[leaf] = np.broadcast_to(np.asarray(value, float), (n,)).copy()
-        if leaf == anchored:
+        found[given] = np.broadcast_to(np.asarray(value, float), (n,)).copy()
+        if given == anchored:
             found.pop(COUNT, None)
     return found
 
@@ -125,8 +125,8 @@ def prepare(patients: Patients, model: Model) -> Cohort:
         for start in range(0, n, PREPARE):
             rows = np.resize(np.arange(start, min(start + PREPARE, n)), PREPARE)
             part = run([column[rows] for column in given])
-            parts.append(jax.tree.map(lambda a, m=min(PREPARE, n - start): np.asarray(a)[:m], part))
-    p, y0, rate, residual = jax.tree.map(lambda *a: np.concatenate(a), *parts)
+            parts.append(jax.tree.map(np.asarray, part))
+    p, y0, rate, residual = jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)
     sound = np.all([np.isfinite(leaf) for leaf in jax.tree.leaves((p, y0))], axis=0) & (np.abs(residual) < RESIDUAL)
     return Cohort(p, y0, rate, np.where(sound, OK, NO_BASELINE).astype(np.uint8))
 
@@ -137,7 +137,7 @@ def _prepare(model: Model, anchor: tuple[str, tuple[float, float]] | None) -> An
 
     def block(leaves: list[Any]) -> Any:
         count = leaves[-1] if anchor is not None else None
-        p = struct.unflatten(model.Parameters, leaves[: len(struct.names(model.Parameters))])
+        p: Any = struct.unflatten(model.Parameters, leaves[: len(struct.names(model.Parameters))])
         shape = jnp.zeros_like(leaves[0])
         if anchor is not None and model.anchor is not None:
             p, y0, residual = model.anchor(p, anchor[0], count, anchor[1])
@@ -168,7 +168,7 @@ class CohortSource:
     """A cohort of a model, to sample from."""
 
     name: str
-    source: registry.Source = registry.Source()
+    source: registry.Source = field(default_factory=registry.Source)
 
     def _load(self) -> cohorts.Cohort:
         return cohorts.load(registry.build(self.source).cohorts, self.name)

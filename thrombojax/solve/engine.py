@@ -69,7 +69,9 @@ def choose(backend: str, model: Model) -> str:
     if backend not in BACKENDS:
         raise InputError(unknown("backend", "backend", backend, ("auto", *BACKENDS)))
     if backend not in model.backends:
-        raise InputError(Problem("backend", f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}"))
+        raise InputError(
+            Problem("backend", f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}")
+        )
     return backend
 
 
@@ -124,7 +126,7 @@ def solve(
             for start in range(0, len(members), launch):
                 block = members[start : start + launch]
                 rows = np.resize(block, launch)
-                p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
+                p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))  # noqa: B023  (called at once)
                 out = run(p, y0, *constants, np.int32(level * refinement(accuracy)), keep)
                 take = slice(0, len(block))
                 for name, values in out.endpoints.items():
@@ -175,12 +177,13 @@ def _compiled(model: Model, plan: Plan, backend: str, devices: tuple[Any, ...]) 
         return jax.jit(block)
     mesh = Mesh(np.asarray(devices), ("patient",))
     across, everywhere, behind = PartitionSpec("patient"), PartitionSpec(), PartitionSpec(None, "patient")
+    specs: Any = Output(across, behind, across, across)  # type: ignore[arg-type]
     return jax.jit(
         jax.shard_map(
             block,
             mesh=mesh,
             in_specs=(across, across, everywhere, everywhere, everywhere, everywhere),
-            out_specs=Output(across, behind, across, across),
+            out_specs=specs,
             check_vma=False,
         )
     )

@@ -5,7 +5,6 @@ working on the difference from the identity keeps float32 exact to a few units i
 structurally zero are the Python float 0.0 and cost nothing.
 """
 
-
 from typing import Any
 
 from thrombojax.models.protocol import LinearBlock
@@ -75,5 +74,3 @@ def advance(increment_: Matrix, y: list[Any]) -> list[Any]:
     n = len(y)
     full: list[Any] = [*y, *([1.0] if len(increment_) > n else [])]
     return [y[i] + _total([_product(increment_[i][j], full[j]) for j in range(len(full))]) for i in range(n)]
-
-

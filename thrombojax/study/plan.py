@@ -129,7 +129,9 @@ def _cells(study: Study, known: Catalogue) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _patients(study: Study, source: registry.Source, known: Catalogue, model: Model) -> tuple[Patients, tuple[str, ...]]:
+def _patients(
+    study: Study, source: registry.Source, known: Catalogue, model: Model
+) -> tuple[Patients, tuple[str, ...]]:
     asked = study.patients
     if asked.table is not None and study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
@@ -162,22 +164,30 @@ def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:
 def _varying(patients: Patients, model: Model) -> tuple[str, ...]:
     """Parameters that differ between patients, in the model's order: what is worth a column in the results."""
     if patients.cohort is None:
-        names = {leaf.name for leaf in struct.fields(model.Parameters) if leaf.quantity.cv and patients.index is not None}
+        names = {
+            leaf.name for leaf in struct.fields(model.Parameters) if leaf.quantity.cv and patients.index is not None
+        }
     else:
-        names = {*patients.cohort.vary, *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in part.set)}
+        names = {
+            *patients.cohort.vary,
+            *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in part.set),
+        }
         if patients.cohort.anchor is not None:
             names.add(patients.cohort.anchor.unknown)
     names |= {name for name, value in patients.changes.items() if np.ndim(value)}
     return tuple(name for name in struct.names(model.Parameters) if name in names)
 
 
-def _grid(study: Study, model: Model, cells: tuple[Cell, ...], cols: tuple[Column, ...], endpoints: tuple[Endpoint, ...]) -> Any:
+def _grid(
+    study: Study, model: Model, cells: tuple[Cell, ...], cols: tuple[Column, ...], endpoints: tuple[Endpoint, ...]
+) -> Any:
     """One grid for all cells, every cell's events on it: all arms share one compiled program."""
     if sum(len(d.times) for cell in cells for d in cell.regimen.doses) > MANY_DOSES:
         raise InputError(Problem(study.at("arm"), f"more than {MANY_DOSES} doses over all arms and grid cells"))
     days = study.head.days
     events = [
-        event_times(model, model.defaults, slots(model, cell.regimen, cols, days, study.at("arm")), cols) for cell in cells
+        event_times(model, model.defaults, slots(model, cell.regimen, cols, days, study.at("arm")), cols)
+        for cell in cells
     ]
     return grid(days, study.save_days, study.visit_days, times(endpoints), *events)
 
@@ -185,7 +195,7 @@ def _grid(study: Study, model: Model, cells: tuple[Cell, ...], cols: tuple[Colum
 def _layout(study: Study, model: Model, ids: tuple[str, ...], endpoints: tuple[Endpoint, ...], observables: tuple[str, ...],
             parameters: tuple[str, ...], cols: tuple[Column, ...], backend: str) -> Layout:  # fmt: skip
     n = len(ids) or study.patients.n or 1
-    dtype = "float64" if "f64" == study.head.precision or backend == "reference" else "float32"
+    dtype = "float64" if study.head.precision == "f64" or backend == "reference" else "float32"
     leading = (*(axis.name for axis in study.axes), "arm")
     axes = [
         Axis(axis.name, np.asarray(axis.points), axis.unit, axis.parameter or f"{axis.name} in the regimen")
@@ -202,7 +212,11 @@ def _layout(study: Study, model: Model, ids: tuple[str, ...], endpoints: tuple[E
     variables = []
     for e in endpoints:
         reducer = REDUCERS[e.reducer]
-        base = next((model.entries[c.key].unit for c in cols if c.key[0] == e.drug), "1") if e.drug else obs[e.observable].unit
+        base = (
+            next((model.entries[c.key].unit for c in cols if c.key[0] == e.drug), "1")
+            if e.drug
+            else obs[e.observable].unit
+        )
         what = e.drug or obs[e.observable].meaning
         unit = reducer.unit(base)
         variables.append(

@@ -116,7 +116,7 @@ STEPS_PER_DAY = 4.0
 def _extend(name: str, base: type, parts: Mapping[str, type]) -> type:
     """A NamedTuple with the fields of `base` and one nested struct per drug."""
     fields = [*base.__annotations__.items(), *parts.items()]
-    return NamedTuple(name, fields)  # type: ignore[misc, return-value]
+    return NamedTuple(name, fields)  # type: ignore[return-value]
 
 
 def _whole(entry: Entry, drug: Drug) -> Entry:
@@ -136,7 +136,12 @@ def _whole(entry: Entry, drug: Drug) -> Entry:
 def read_set(parameter_set: str) -> Mapping[str, Mapping[str, Any]]:
     """The file of a parameter set: leaf name -> {value, source}."""
     groups = tomllib.loads((HERE / "sets" / f"{parameter_set}.toml").read_text(encoding="utf-8"))
-    return {f"{group}.{name}": entry for group, entries in groups.items() if group != "set" for name, entry in entries.items()}
+    return {
+        f"{group}.{name}": entry
+        for group, entries in groups.items()
+        if group != "set"
+        for name, entry in entries.items()
+    }
 
 
 def _values(parameter_set: str) -> Any:

@@ -44,7 +44,7 @@ def at(log_pool: Scalar, log_tpo: Scalar, p: Any) -> tuple[core.State, Scalar, S
     return state, jnp.log(drive.capacity) - jnp.log(line.stem), jnp.log(made) - jnp.log(cleared)
 
 
-Residual = Callable[[Scalar, Scalar, Any], tuple[Scalar, Scalar]]
+Residual = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def _newton(residual: Residual, first: Scalar, second: Scalar, given: Any) -> tuple[Scalar, Scalar]:
@@ -60,17 +60,19 @@ def _newton(residual: Residual, first: Scalar, second: Scalar, given: Any) -> tu
         move = jnp.asarray([[EPSILON, -EPSILON, 0, 0], [0, 0, EPSILON, -EPSILON]], a4.dtype)
         move = jnp.broadcast_to(move.reshape(2, 4, *(1 for _ in jnp.shape(a))), (2, *a4.shape))
         r1, r2 = residual(a4 + move[0], b4 + move[1], given4)
-        by_a, by_b = ((r[0] - r[1]) / (2 * EPSILON) for r in (r1, r2)), ((r[2] - r[3]) / (2 * EPSILON) for r in (r1, r2))
-        return tuple(by_a), tuple(by_b)  # type: ignore[return-value]
+        (a1, b1), (a2, b2) = (((r[0] - r[1]) / (2 * EPSILON), (r[2] - r[3]) / (2 * EPSILON)) for r in (r1, r2))
+        return (a1, a2), (b1, b2)
 
     def step(a: Scalar, b: Scalar, clip: float) -> tuple[Scalar, Scalar]:
         (a1, a2), (b1, b2) = jacobian(a, b)
         r1, r2 = residual(a, b, given)
         det = a1 * b2 - a2 * b1
-        return a + jnp.clip((b1 * r2 - b2 * r1) / det, -clip, clip), b + jnp.clip((a2 * r1 - a1 * r2) / det, -clip, clip)
+        da, db = (b1 * r2 - b2 * r1) / det, (a2 * r1 - a1 * r2) / det
+        return a + jnp.clip(da, -clip, clip), b + jnp.clip(db, -clip, clip)
 
     frozen = jax.lax.fori_loop(0, ITERATIONS, lambda _, x: step(x[0], x[1], STEP), (first, second))
-    return step(*jax.lax.stop_gradient(frozen), jnp.inf)
+    last, other = jax.lax.stop_gradient(frozen)
+    return step(last, other, jnp.inf)
 
 
 def _core(p: Any) -> core.Parameters:

@@ -1,6 +1,7 @@
 """The feedback loop without drugs: its structs, and how the mechanisms are wired together."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated as A
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -8,8 +9,6 @@ from jaxtyping import Array
 from thrombojax.models.feedback import megakaryocytes, niche, platelets, receptor, regulators, thrombopoietin
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.struct import Scalar, quantity
-
-A = Annotated
 
 
 class Body(NamedTuple):
@@ -88,7 +87,9 @@ def rhs(y: Any, p: Any, v: View, effect: Effect) -> State:
     stroma = regulators.on_stroma(y.regulators, p.regulators)
     aged = y.platelets.age[-1] / ref.oldest
     return State(
-        megakaryocytes=megakaryocytes.rhs(y.megakaryocytes, drive(signal, y.regulators, effect, p), effect, p.megakaryocytes),
+        megakaryocytes=megakaryocytes.rhs(
+            y.megakaryocytes, drive(signal, y.regulators, effect, p), effect, p.megakaryocytes
+        ),
         niche=niche.rhs(y.niche, y.megakaryocytes.cytoplasm[1], signal.megakaryocyte, p.niche),
         platelets=platelets.rhs(y.platelets, ref.production * produced, v.loss, ref),
         thrombopoietin=thrombopoietin.rhs(y.thrombopoietin, cleared, stroma, aged, p.thrombopoietin),
@@ -124,6 +125,3 @@ def max_rate(p: Any) -> Scalar:
     leave = ref.ageing + platelets.loss(0.0, p.platelets)
     sink = p.thrombopoietin.tpo_turnover * 6.5
     return jnp.maximum(jnp.maximum(ladder, leave), sink)
-
-
-

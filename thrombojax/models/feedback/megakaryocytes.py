@@ -4,7 +4,8 @@ TPO signals raise self-renewal, the gain of the CFU-Mk stages and the probabilit
 leaves the ladder at 8N..64N contributes mass in proportion to its DNA, so ploidy feeds the platelet yield.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
@@ -12,13 +13,14 @@ from thrombojax.models.feedback.effects import Effect
 from thrombojax.models.feedback.response import saturating
 from thrombojax.models.struct import Scalar, quantity
 
-A = Annotated
 Chain2 = tuple[Array, Array]
 Chain3 = tuple[Array, Array, Array]
 
 
 class Parameters(NamedTuple):
-    stem_capacity: A[Array, quantity("1", "capacity of the megakaryocyte-biased stem pool, x healthy", low=0.01, high=3)]
+    stem_capacity: A[
+        Array, quantity("1", "capacity of the megakaryocyte-biased stem pool, x healthy", low=0.01, high=3)
+    ]
     stem_renewal: A[Array, quantity("1/day", "self-renewal of the stem pool", low=0.03, high=0.5)]
     stem_tpo_max: A[Array, quantity("1", "stem capacity at full TPO signal, x healthy", low=1.05, high=2)]
     stem_tpo_floor: A[Array, quantity("1", "stem capacity without TPO signal, x healthy", low=0.3, high=0.8)]
@@ -33,7 +35,9 @@ class Parameters(NamedTuple):
     exit_32n: A[Array, quantity("1", "probability of leaving at 32N in health", low=0.5, high=0.95)]
     maturation_rate: A[Array, quantity("1/day", "rate of each of two cytoplasmic maturation stages", low=0.5, high=0.9)]
     stem_kill_share: A[Array, quantity("1", "chemotherapy's kill of stem cells relative to CFU-Mk", low=0, high=1)]
-    ladder_kill_share: A[Array, quantity("1", "chemotherapy's kill of megakaryoblasts relative to CFU-Mk", low=0, high=1)]
+    ladder_kill_share: A[
+        Array, quantity("1", "chemotherapy's kill of megakaryoblasts relative to CFU-Mk", low=0, high=1)
+    ]
 
 
 class State(NamedTuple):

@@ -3,19 +3,22 @@
 The TPO-independent path (Avecilla et al., Nat Med 2004;10:64): SDF-1 localises, FGF-4 supports; both need an intact niche.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
 from thrombojax.models.struct import Scalar, quantity
 
-A = Annotated
-
 
 class Parameters(NamedTuple):
-    niche_localisation: A[Array, quantity("1/day", "localisation of mature megakaryocytes to a vessel", low=0.2, high=2)]
+    niche_localisation: A[
+        Array, quantity("1/day", "localisation of mature megakaryocytes to a vessel", low=0.2, high=2)
+    ]
     megakaryocyte_death: A[Array, quantity("1/day", "death outside the niche in health", low=0.1, high=1.5)]
-    megakaryocyte_death_no_tpo: A[Array, quantity("1", "death outside the niche without TPO, x healthy", low=1.5, high=6)]
+    megakaryocyte_death_no_tpo: A[
+        Array, quantity("1", "death outside the niche without TPO, x healthy", low=1.5, high=6)
+    ]
     release_rate: A[Array, quantity("1/day", "shedding at the sinusoid", low=0.5, high=2)]
     niche_integrity: A[Array, quantity("1", "VE-cadherin niche, x healthy", low=0, high=1.5)]
     sdf1: A[Array, quantity("1", "SDF-1, x healthy", low=0, high=5)]
@@ -43,8 +46,8 @@ def _healthy_exit(p: Parameters) -> Scalar:
 
 def death(mk_signal: Scalar, p: Parameters) -> Scalar:
     """Death outside the niche per day; the TPO signal protects."""
-    return p.megakaryocyte_death * p.megakaryocyte_death_no_tpo / (
-        1.0 + (p.megakaryocyte_death_no_tpo - 1.0) * mk_signal
+    return (
+        p.megakaryocyte_death * p.megakaryocyte_death_no_tpo / (1.0 + (p.megakaryocyte_death_no_tpo - 1.0) * mk_signal)
     )
 
 

@@ -3,13 +3,13 @@
 Hanson & Slichter, Blood 1985;66:1105: a maximal lifespan of 10.5 days and a fixed loss of 7.1e9/L/day for the vessel wall.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
 from thrombojax.models.struct import Scalar, quantity
 
-A = Annotated
 Chain8 = tuple[Array, Array, Array, Array, Array, Array, Array, Array]
 AGES = 8
 
@@ -70,7 +70,7 @@ def rhs(y: State, production: Scalar, loss: Scalar, ref: Reference) -> State:
     leave = ref.ageing + loss
     young = (production - leave * y.age[0],)
     older = tuple(ref.ageing * y.age[j - 1] - leave * y.age[j] for j in range(1, AGES))
-    return State(young + older)  # type: ignore[arg-type]
+    return State(young + older)
 
 
 def turnover(y: State, whole_pool: Scalar, loss: Scalar, ref: Reference) -> Scalar:
@@ -83,7 +83,7 @@ def steady(whole_pool: Scalar, loss: Scalar, ref: Reference) -> tuple[State, Sca
     survival = ref.ageing / (ref.ageing + loss)
     production = loss * whole_pool / (1.0 - survival**AGES)
     ages = tuple(production / ref.ageing * survival ** (j + 1) for j in range(AGES))
-    return State(ages), production  # type: ignore[arg-type]
+    return State(ages), production
 
 
 def mean_age(y: State, whole_pool: Scalar, loss: Scalar, ref: Reference) -> Scalar:

@@ -1,12 +1,11 @@
 """c-Mpl: ligands compete for the TPO site, bound dimers signal through JAK2, platelets carry sites that are not recycled."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
 from thrombojax.models.struct import Scalar, quantity
-
-A = Annotated
 
 
 class Parameters(NamedTuple):
@@ -17,7 +16,9 @@ class Parameters(NamedTuple):
     mpl_progenitor: A[Array, quantity("1", "c-Mpl on progenitors, x healthy", low=0, high=1.5)]
     mpl_megakaryocyte: A[Array, quantity("1", "c-Mpl on megakaryocytes, x healthy", low=0, high=1.5)]
     mpl_platelet: A[Array, quantity("1", "c-Mpl on new platelets, x healthy", low=0, high=1.5)]
-    mpl_internalisation: A[Array, quantity("1/day", "internalisation of platelet c-Mpl at healthy TPO", low=0.1, high=0.5)]
+    mpl_internalisation: A[
+        Array, quantity("1/day", "internalisation of platelet c-Mpl at healthy TPO", low=0.1, high=0.5)
+    ]
     transmembrane_response: A[Array, quantity("1", "response to transmembrane agonists, x typical", low=0, high=3)]
 
 

@@ -1,13 +1,12 @@
 """PF4 and TGF-beta: autocrine restraint by platelets and megakaryocytes (Lambert et al., Blood 2007;110:1153)."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
 from thrombojax.models.feedback.response import restrained
 from thrombojax.models.struct import Scalar, quantity
-
-A = Annotated
 
 
 class Parameters(NamedTuple):

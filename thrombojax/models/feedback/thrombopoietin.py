@@ -4,14 +4,13 @@ Aged platelets stimulate hepatic mRNA (Grozovsky et al., Nat Med 2015;21:47). Si
 small unspecific one.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
 from thrombojax.models.feedback import receptor
 from thrombojax.models.struct import Scalar, quantity
-
-A = Annotated
 
 
 class Parameters(NamedTuple):
@@ -47,7 +46,12 @@ def sites(pool_ratio: Scalar, megakaryocyte_mass: Scalar, r: receptor.Parameters
 
 
 def clearance(
-    tpo: Scalar, equivalents: Scalar, platelet_mpl: Scalar, megakaryocyte_mass: Scalar, r: receptor.Parameters, p: Parameters
+    tpo: Scalar,
+    equivalents: Scalar,
+    platelet_mpl: Scalar,
+    megakaryocyte_mass: Scalar,
+    r: receptor.Parameters,
+    p: Parameters,
 ) -> Scalar:
     """TPO removed, relative to health; `equivalents` of a drug compete for both c-Mpl sinks."""
     ligands = tpo + equivalents

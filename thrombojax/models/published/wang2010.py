@@ -5,7 +5,8 @@ Fitted to mean data of 32 healthy adults: no between-patient variability. Publis
 """
 
 import functools
-from typing import Annotated, NamedTuple
+from typing import Annotated as A
+from typing import NamedTuple
 
 from jaxtyping import Array
 
@@ -14,7 +15,6 @@ from thrombojax.models import struct
 from thrombojax.models.protocol import Entry, Inputs, Model
 from thrombojax.models.struct import Scalar, quantity
 
-A = Annotated
 SOURCE = "Wang 2010, doi 10.1208/s12248-010-9234-9, Table I"
 STAGES = 10
 Chain10 = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]
@@ -27,8 +27,12 @@ class Parameters(NamedTuple):
     to_peripheral: A[Array, quantity("1/day", "central to peripheral", SOURCE, low=0.5, high=5, value=0.0806 * 24)]
     from_peripheral: A[Array, quantity("1/day", "peripheral to central", SOURCE, low=0.1, high=1, value=0.0148 * 24)]
     bioavailability: A[Array, quantity("1", "subcutaneous bioavailability", SOURCE, low=0.1, high=1, value=0.499)]
-    internalisation: A[Array, quantity("1/day", "internalisation of the complex", SOURCE, low=1, high=10, value=0.173 * 24)]
-    receptor_density: A[Array, quantity("fg", "binding capacity per platelet", SOURCE, low=0.005, high=0.1, value=0.0215)]
+    internalisation: A[
+        Array, quantity("1/day", "internalisation of the complex", SOURCE, low=1, high=10, value=0.173 * 24)
+    ]
+    receptor_density: A[
+        Array, quantity("fg", "binding capacity per platelet", SOURCE, low=0.005, high=0.1, value=0.0215)
+    ]
     binding: A[Array, quantity("ng/mL", "equilibrium dissociation constant", SOURCE, low=0.02, high=1, value=0.131)]
     potency: A[Array, quantity("ng/mL", "concentration at half stimulation", SOURCE, low=0.01, high=0.5, value=0.0520)]
     stimulation: A[Array, quantity("1", "maximal stimulation of production", SOURCE, low=3, high=20, value=11.2)]
@@ -55,7 +59,7 @@ def baseline(p: Parameters) -> State:
     """Steady state without drug, in closed form."""
     one = 0.0 * p.baseline_platelets
     precursor = p.baseline_platelets * p.precursor_lifespan / (STAGES * p.platelet_lifespan)
-    return State(one, one, one, (precursor,) * STAGES, (p.baseline_platelets / STAGES,) * STAGES)  # type: ignore[arg-type]
+    return State(one, one, one, (precursor,) * STAGES, (p.baseline_platelets / STAGES,) * STAGES)
 
 
 def _free(y: State, p: Parameters) -> tuple[Scalar, Scalar]:
@@ -71,11 +75,11 @@ def rhs(t: Scalar, y: State, p: Parameters, u: Inputs) -> State:
     cleared = p.elimination * free * volume + p.internalisation * (total - free) * volume
     made = p.baseline_platelets / p.platelet_lifespan * (1.0 + p.stimulation * free / (p.potency + free))
     young, old = STAGES / p.precursor_lifespan, STAGES / p.platelet_lifespan
-    precursor = (made - young * y.precursor[0],)
+    precursor: tuple[Scalar, ...] = (made - young * y.precursor[0],)
     precursor += tuple(young * (y.precursor[i - 1] - y.precursor[i]) for i in range(1, STAGES))
-    age = (young * y.precursor[-1] - old * y.age[0],)
+    age: tuple[Scalar, ...] = (young * y.precursor[-1] - old * y.age[0],)
     age += tuple(old * (y.age[i - 1] - y.age[i]) for i in range(1, STAGES))
-    return State(-absorbed, absorbed - cleared - out + back, out - back, precursor, age)  # type: ignore[arg-type]
+    return State(-absorbed, absorbed - cleared - out + back, out - back, precursor, age)
 
 
 def observe(y: State, p: Parameters) -> Obs:
