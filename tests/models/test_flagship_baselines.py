@@ -151,11 +151,17 @@ def test_tpo_synthesis_equals_clearance_and_production_equals_loss():
 @pytest.mark.parametrize(
     ("leaf", "changes", "count", "start", "text"),
     [
-        ("spleen_ratio", {"lf": 0.45, "krand": 0.03, "qcap": 0.75}, 38.0, (-0.3, 1.2), "4.2556364146707315"),
+        pytest.param(
+            *("spleen_ratio", {"lf": 0.45, "krand": 0.03, "qcap": 0.75}, 38.0, (-0.3, 1.2), "4.2556364146707315"),
+            marks=pytest.mark.slow,  # each leaf is a program of its own
+        ),
         ("immune_clearance", {"qcap": 1.1}, 16.0, (0.3, 0.7), "2.939604282005111"),
         ("immune_clearance", {"qcap": 0.6}, 16.0, (0.3, 0.7), "2.284325"),
         ("immune_clearance", {"qcap": 1.1, "psi": 0.02}, 13.0, (0.3, 0.7), "5.334488"),
-        ("jak2_gain", {"rho_plt": 0.25, "rho_mk": 0.25, "b0": 0.06}, 950.0, (0.0, 0.7), "2.0513867637531367"),
+        pytest.param(
+            *("jak2_gain", {"rho_plt": 0.25, "rho_mk": 0.25, "b0": 0.06}, 950.0, (0.0, 0.7), "2.0513867637531367"),
+            marks=pytest.mark.slow,
+        ),
         ("stem_capacity", {"mA": 1.2, "mW": 1.3}, 27.0, (3.0, -3.0), "0.0438828239536152"),
         ("stem_capacity", {}, 62.0, (1.5, -1.5), "0.02565293"),
     ],
