@@ -79,7 +79,8 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
 
 
 # Free drug bends sharply when the total crosses the receptor capacity: within hours of a dose in a thrombocytopenic patient.
-_BEND = ((0.1, 240.0), (1.0, 18.0))
+# 41 steps a week (7 + 5 + 5 on day one, then 4 a day) hold 1e-4 in ITP up to 10 ug/kg weekly.
+_BEND = ((0.05, 140.0), (0.3, 20.0), (1.0, 7.1))
 
 DRUG = Drug(
     name="romiplostim",

@@ -84,8 +84,8 @@ def trajectory(
     flat0 = tuple(jax.tree.leaves(y0))
 
     def segment(carry: Any, part: Any) -> tuple[Any, Any]:
-        flat, reduced = carry
-        line, inside, pick = part
+        flat, reduced, before = carry
+        line, fresh, inside, pick = part
         u = Inputs({key: line.phase[key] for key in plan.phases}, line.era)
         flat = list(flat)
         for c, targets in enumerate(into):
@@ -106,29 +106,32 @@ def trajectory(
         def slopes(t: Scalar, flat: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             return jax.jvp(see, (tuple(flat),), (derivative(t, flat),))
 
-        begin = slopes(line.start, flat) if plan.reductions else None
+        # Nothing jumps at most bounds: the values and slopes there are those at which the segment before ended.
+        begin = jax.lax.cond(fresh, lambda: slopes(line.start, flat), lambda: before) if plan.reductions else before
         flat = cross(plan.stepper, derivative, tuple(flat), line.start, line.length, steps, exact)
-        if begin is not None:
+        end = before
+        if plan.reductions:
             end = slopes(line.start + line.length, flat)
             reduced = tuple(
                 _reduce(r, reduced[i], line, begin, end, observables, inside[i], pick[i], watch.numbers[i], scale)
                 for i, r in enumerate(plan.reductions)
             )
-            values = end[0]
+            kept = dict(zip(observables, end[0], strict=True))
         else:
-            values = see(flat) if plan.save else ()
-        kept = dict(zip(observables, values, strict=True))
-        return (flat, reduced), tuple(kept[name] for name in plan.save)
+            kept = dict(zip(observables, see(flat), strict=True)) if plan.save else {}
+        return (flat, reduced, end), tuple(kept[name] for name in plan.save)
 
-    seen0 = dict(zip(observables, see(flat0), strict=True))
+    at0 = see(flat0)
+    seen0 = dict(zip(observables, at0, strict=True))
     blank = 0.0 * flat0[0]
     start = tuple(
         REDUCERS[r.reducer].init(seen0.get(r.observable, blank), watch.first[i], watch.numbers[i])
         for i, r in enumerate(plan.reductions)
     )
-    parts = (timeline._replace(position=jnp.zeros_like(timeline.start)), watch.inside.T, watch.pick.T)
+    parts = (timeline._replace(position=jnp.zeros_like(timeline.start)), _fresh(timeline), watch.inside.T, watch.pick.T)
     body = jax.checkpoint(segment) if isinstance(plan.stepper, FixedSteps) and plan.stepper.most else segment
-    (flat, reduced), kept = jax.lax.scan(body, (flat0, start), parts)
+    before = (at0, jax.tree.map(jnp.zeros_like, at0)) if plan.reductions else ()
+    (flat, reduced, _), kept = jax.lax.scan(body, (flat0, start, before), parts)
     endpoints = {
         r.name: REDUCERS[r.reducer].finish(reduced[i], (watch.window[i, 0], watch.window[i, 1]), watch.numbers[i])
         for i, r in enumerate(plan.reductions)
@@ -136,6 +139,13 @@ def trajectory(
     saved = {name: jnp.concatenate([seen0[name][None], kept[i]]) for i, name in enumerate(plan.save)}
     finite = jnp.isfinite(sum(flat[1:], flat[0]))
     return Output(endpoints, saved, jax.tree.unflatten(treedef, list(flat)), finite)
+
+
+def _fresh(timeline: Timeline) -> Any:
+    """Segments at whose start something jumps: a dose, a rate, a phase (`[segment]` booleans; the first always)."""
+    switches = [*timeline.rate.T, *timeline.phase.values(), timeline.era]
+    changed = sum(((row[1:] != row[:-1]) for row in switches), jnp.zeros(len(timeline.start) - 1, bool))
+    return jnp.any(timeline.dose != 0, axis=1) | jnp.concatenate([jnp.ones(1, bool), changed])
 
 
 def _cast(a: Any, dtype: Any) -> Any:
