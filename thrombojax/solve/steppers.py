@@ -62,31 +62,32 @@ def cross(
 def rk4(derivative: Derivative, t: Scalar, y: Flat, h: Scalar, exact: Exact | None) -> Flat:
     """One classical Runge-Kutta step; linear compartments take their exact values at the stages.
 
-    A loop over the four stages, because XLA otherwise recomputes early stages inside late ones: a third of the operations,
-    half the time and compiled in half the time (flagship, CPU).
+    A loop over the four stages, because XLA otherwise recomputes early stages inside late ones. The step is summed from the
+    trial states of the stage before, y + sum w_s (trial_s - y), not from the slopes: each slope then has one consumer and is
+    computed once (flagship on CPU: a sixth of the operations of the plain form).
     """
     dtype = y[0].dtype
-    at, weight, ahead = (jnp.asarray(c, dtype) for c in (_AT, _WEIGHT, _AHEAD))
+    at, ahead, weight = (jnp.asarray(c, dtype) for c in (_AT, _AHEAD, _WEIGHT))
     known = exact.states if exact is not None else ()
     middle, last = _exactly(exact, y)
 
     def stage(s: Any, carry: tuple[Flat, Flat]) -> tuple[Flat, Flat]:
         trial, total = carry
+        total = tuple(total[i] + weight[s] * (trial[i] - y[i]) for i in range(len(y)))
         k = derivative(t + at[s] * h, trial)
-        total = tuple(total[i] if i in known else total[i] + (weight[s] * h) * k[i] for i in range(len(y)))
         trial = tuple(
             jnp.where(s < 2, middle[i], last[i]) if i in known else y[i] + (ahead[s] * h) * k[i] for i in range(len(y))
         )
         return trial, total
 
-    total = jax.lax.fori_loop(0, 4, stage, (y, y))[1]
-    return tuple(last[i] if i in known else total[i] for i in range(len(y)))
+    trial, total = jax.lax.fori_loop(0, 4, stage, (y, y))
+    return tuple(last[i] if i in known else total[i] + (trial[i] - y[i]) for i in range(len(y)))
 
 
 _AT = (0.0, 0.5, 0.5, 1.0)
-_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
-_AHEAD = (0.5, 0.5, 1.0, 0.0)
-"""Classical Runge-Kutta 4: when each stage looks, what it weighs, and how far it carries the next one."""
+_AHEAD = (0.5, 0.5, 1.0, 1 / 6)
+_WEIGHT = (0.0, 1 / 3, 2 / 3, 1 / 3)
+"""Classical Runge-Kutta 4: when a stage looks, how far it carries the next trial, and what the trial it was given weighs."""
 
 
 def _exactly(exact: Exact | None, y: Flat) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
