@@ -9,7 +9,7 @@ arithmetic runs in JAX: the sort carries the payload with it, and coincident eve
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -149,7 +149,9 @@ def schedule(model: Model, p: Any, columns: tuple[Column, ...], slots: Slots, fi
     for e in events:
         ranks.append(rank[at : at + len(e.slots)])
         at += len(e.slots)
-    where = {e.what: r for e, r in zip(events, ranks, strict=True)}
+    where: dict[tuple[Any, ...], Any] = {}
+    for e, r in zip(events, ranks, strict=True):  # a drug given in two units is two columns, but one drug to its phases
+        where[e.what] = xp.concatenate([where[e.what], r]) if e.what in where else r
     marks = _Marks(xp, segments, where)
     length = bounds[1:] - bounds[:-1]
     density, most = _density(model, columns, marks, xp, segments)
@@ -162,7 +164,7 @@ def schedule(model: Model, p: Any, columns: tuple[Column, ...], slots: Slots, fi
         rate=rate,
         phase={key: marks.passed(("dose", key), [("break", key, k) for k in range(len(after))])
                for key, after in points.after_dose.items()},
-        era=sum((xp.arange(segments) >= r for r in rank[len(fixed) : len(fixed) + len(eras)]), xp.zeros(segments)),
+        era=_count((xp.arange(segments) >= rank[len(fixed) + k] for k in range(len(eras))), segments, xp),
         steps=steps,
         position=rank[: len(fixed)],
     )  # fmt: skip
@@ -192,7 +194,12 @@ class _Marks:
             return self.xp.full(self.segments, float(len(after)))
         owner = self.where[dose]
         last = self.latest(owner, owner)
-        return sum((self.latest(self.where[name], owner) >= last for name in after), self.xp.zeros(self.segments))
+        return _count((self.latest(self.where[name], owner) >= last for name in after), self.segments, self.xp)
+
+
+def _count(conditions: Iterable[Any], segments: int, xp: Any) -> Any:
+    """How many of the conditions hold in each segment, as a float."""
+    return sum((xp.where(c, 1.0, 0.0) for c in conditions), xp.zeros(segments))
 
 
 def _density(model: Model, columns: Sequence[Column], marks: _Marks, xp: Any, segments: int) -> tuple[Any, int]:
@@ -219,7 +226,7 @@ def _payload(columns: Sequence[Column], slots: Slots, events: Sequence[_Events],
     float_ = xp.result_type(slots.amount, float) if xp is jnp else float
     dose = xp.zeros((segments + 1, len(columns)), float_)
     rate = xp.zeros((segments, len(columns)), float_)
-    segment = np.arange(segments)
+    segment = np.arange(segments)[None]
     ends = {e.what[1]: (e.slots, r) for e, r in zip(events, ranks, strict=True) if e.what[0] == "end"}
     for e, r in zip(events, ranks, strict=True):
         if e.what[0] != "arrive":
@@ -235,6 +242,6 @@ def _payload(columns: Sequence[Column], slots: Slots, events: Sequence[_Events],
             mine, stop = ends[c]
             start = r[np.flatnonzero(infused)]
             running = (start[:, None] <= segment) & (segment < stop[:, None])
-            total = ((slots.amount[mine] / slots.duration[mine])[:, None] * running).sum(0)
+            total = (xp.where(running, 1.0, 0.0) * (slots.amount[mine] / slots.duration[mine])[:, None]).sum(0)
             rate = xp.concatenate([rate[:, :c], total[:, None], rate[:, c + 1 :]], axis=1)
     return dose[:-1], rate

@@ -4,8 +4,9 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def _from_file(path: Path, name: str) -> Callable[..., Any]:
     if spec is None or spec.loader is None:
         raise InputError(Problem("--model-file", f"{path} is not a Python file"))
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where typing looks up the annotations of the file's structs
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -89,4 +91,4 @@ def _from_file(path: Path, name: str) -> Callable[..., Any]:
         raise InputError(Problem("--model-file", f"{path} defines no MODEL that is a thrombojax Model"))
     if found.name != name:
         raise InputError(unknown("study.model", "model", name, [found.name]))
-    return _as_factory(found)
+    return _as_factory(replace(found, file=str(path)))
