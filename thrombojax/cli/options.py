@@ -29,6 +29,7 @@ class Topic(StrEnum):
     observables = "observables"
 
 
+MOST_PATIENTS = 10**8  # study.sections.MAX_PATIENTS, which `--help` has no time to import
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -61,7 +62,7 @@ def workers(text: str | int) -> int | str:
 Study = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.", show_default=False)]
 Results = Annotated[Path, typer.Argument(metavar="OUT.h5", help="A results file.", show_default=False)]
 Patients = Annotated[
-    int | None, typer.Option(min=1, max=10**9, help="Take this many patients, not the study's number.")
+    int | None, typer.Option(min=1, max=MOST_PATIENTS, help="Take this many patients, not the study's number.")
 ]
 PrecisionOption = Annotated[Precision | None, typer.Option(help="Compute in this precision, not the study's.")]
 BackendOption = Annotated[Backend | None, typer.Option(help="Compute by this backend, not the study's.")]

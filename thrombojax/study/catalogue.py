@@ -68,7 +68,12 @@ def check_against(study: Study, catalogue: Catalogue) -> list[Problem]:
         where = study.at("study", "parameter_set")
         found.append(unknown(where, "parameter set", study.head.parameter_set, catalogue.parameter_sets))
     if study.patients.cohort is not None and study.patients.cohort not in catalogue.cohorts:
-        found.append(unknown(study.at("patients", "cohort"), "cohort", study.patients.cohort, catalogue.cohorts))
+        where = study.at("patients", "cohort")
+        if catalogue.cohorts:
+            found.append(unknown(where, "cohort", study.patients.cohort, catalogue.cohorts))
+        else:
+            message = f"unknown cohort {study.patients.cohort!r}; model {study.head.model} has none; allowed: a table"
+            found.append(Problem(where, message))
     found += _parameters(study, catalogue)
     given: set[str] = set()
     for i, arm in enumerate(study.arms):

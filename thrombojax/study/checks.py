@@ -19,6 +19,7 @@ RESERVED = ("arm", "time", "patient", "status", "parameters", "ledger", "provena
 """Names that the results file uses for itself."""
 TIMES = ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds")
 MAX_TRAJECTORIES = 10**12
+MAX_CELLS = 10**5
 MAX_SENTENCES = 500
 """Grid points at which one arm's sentence is tried; the plan meets the rest."""
 
@@ -171,11 +172,13 @@ def names(arms: Sequence[Given], axes: Sequence[Given], endpoints: Sequence[Give
 
 def size(n: int | None, arms: int, axes: Sequence[Given]) -> list[Problem]:
     """The grid is a product: say so before it asks for more than any disk."""
-    runs = (n or 1) * max(arms, 1)
+    cells = max(arms, 1)
     for a in axes:
-        runs *= max(len(_points(a)), 1)
+        cells *= max(len(_points(a)), 1)
+    runs = (n or 1) * cells
     if runs <= MAX_TRAJECTORIES:
-        return []
+        message = f"arms x axes are {cells} cells; allowed: at most {MAX_CELLS}"
+        return [Problem("axis", message)] if cells > MAX_CELLS else []
     message = f"patients x arms x axes are {float(min(runs, 10**300)):.1e} trajectories; allowed: at most 1e12"
     return [Problem("axis", message)]
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from thrombojax.study.reducers import REDUCERS
 
 MAX_DAYS = 36_500
+MAX_PATIENTS = 10**8
 MAX_TIMES = 100_000
 """Most save or visit times in one study."""
 MAX_POINTS = 10_000
@@ -101,7 +102,9 @@ class Patients(_Section):
     table: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")] | None = Field(
         None, description="the path of a CSV file, relative to the study file"
     )
-    n: int | None = Field(None, ge=1, le=10**9, description="a whole number from 1 to 1000000000, such as 10_000")
+    n: int | None = Field(
+        None, ge=1, le=MAX_PATIENTS, description=f"a whole number from 1 to {MAX_PATIENTS}, such as 10_000"
+    )
     sampler: Literal["random", "typical"] = Field("random", description="random or typical")
     overrides: Annotated[dict[str, Number], BeforeValidator(_flat)] = Field(
         {}, description="finite numbers by the names of parameters"
