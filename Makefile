@@ -10,7 +10,7 @@ OUT := out/itp-romiplostim-dose-response
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 TJ := .venv/bin/thrombojax
-PYTEST := $(PY) -m pytest -n auto --dist worksteal
+PYTEST := $(PY) -m pytest -n auto --dist loadgroup
 
 # Stamps: remade where pyproject.toml is newer, or the environment is gone.
 USER_STAMP := .venv/.installed
