@@ -76,7 +76,7 @@ def run(
         n=plan.layout.n,
         layout=plan.layout,
         kernel_hash=digest,
-        compute=lambda start, stop: plans.compute(plan, start, stop),
+        compute=plans.sweep(plan),
         study=_identity(study),
         provenance=_provenance(plan, digest),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from thrombojax.patients import population
 from thrombojax.patients.draw import uniform
 from thrombojax.solve import engine
-from thrombojax.study.plan import Plan, _set, schedules
+from thrombojax.study.plan import Plan, adjust, schedules
 
 MOST_CELLS = 4
 """Arms and grid cells that share the sample."""
@@ -32,8 +32,7 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
         if count <= 0:
             continue
         chosen = np.unique(np.floor(uniform(seed, f"audit/patient/{c}", np.arange(count)) * n).astype(int))
-        people = _pick(plan, chosen)
-        cohort = population.prepare(_set(people, tuple(sorted(cell.settings.items()))), plan.model)
+        cohort = population.prepare(adjust(plan.patients.pick(chosen), cell.settings), plan.model)
         line = schedules(plan, cohort, (cell,))[0]
         common: Any = {"save": ("platelets",), "days": days}
         head = plan.study.head
@@ -54,12 +53,3 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
             "audit_max_relative_error": float(errors.max()),
         }
     return found
-
-
-def _pick(plan: Plan, chosen: np.ndarray) -> population.Patients:
-    from dataclasses import replace
-
-    people = plan.patients
-    part = {name: np.asarray(v)[chosen] if np.ndim(v) else v for name, v in people.changes.items()}
-    index = None if people.index is None else people.index[chosen]
-    return replace(people, n=len(chosen), index=index, changes=part)

@@ -61,11 +61,11 @@ class Patients:
         """The same patients with a parameter multiplied."""
         return replace(self, scales={**self.scales, name: factor})
 
-    def take(self, start: int, stop: int) -> "Patients":
-        """Patients start..stop of these, each the same as before."""
-        part = {name: v[start:stop] if np.ndim(v) else v for name, v in self.changes.items()}
-        index = None if self.index is None else self.index[start:stop]
-        return replace(self, n=stop - start, index=index, changes=part)
+    def pick(self, rows: Any) -> "Patients":
+        """Some of these patients, by a slice or by their places, each the same as before."""
+        part = {name: np.asarray(v)[rows] if np.ndim(v) else v for name, v in self.changes.items()}
+        index = None if self.index is None else self.index[rows]
+        return replace(self, n=len(np.arange(self.n)[rows]), index=index, changes=part)
 
 
 def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
 """From a valid study to the work: patients x arms x grid cells x timeline, and the layout of the results."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from thrombojax import dosing
@@ -260,18 +262,56 @@ def schedules(plan: Plan, cohort: engine.Cohort, cells: tuple[Cell, ...]) -> lis
     ]
 
 
-def compute(plan: Plan, start: int, stop: int) -> dict[str, np.ndarray]:
-    """All results of patients start..stop by variable name, the patient dimension last."""
+def compile_ahead(plan: Plan) -> None:
+    """Compile the sweep's program with a patient and a timeline that cost nothing to run.
+
+    For a thread of its own while the patients' baselines compile: a cold start then waits for the longer of the two.
+    The reference backend has nothing to gain: it compiles on its first block.
+    """
+    if plan.backend == "reference":
+        return
+    cell = plan.cells[0]
+    p = jax.tree.map(lambda v: np.full(1, v, float), plan.model.defaults)
+    y0: Any = struct.build(plan.model.State, lambda *_: np.zeros(1))
+    nobody = engine.Cohort(p, y0, np.zeros(1), np.zeros(1, np.uint8))
+    line = schedule(
+        plan.model,
+        plan.model.defaults,
+        plan.columns,
+        slots(plan.model, cell.regimen, plan.columns, plan.study.head.days),
+        plan.fixed,
+    )
+    solve(plan, nobody, line._replace(timeline=line.timeline._replace(steps=0 * line.timeline.steps)))
+
+
+def sweep(plan: Plan) -> Callable[[int, int], dict[str, np.ndarray]]:
+    """What computes patients start..stop; its first call compiles the solver while it draws the patients."""
+    waiting = [True]
+
+    def part(start: int, stop: int) -> dict[str, np.ndarray]:
+        if not waiting:
+            return compute(plan, start, stop, population.prepare(plan.patients.pick(slice(start, stop)), plan.model))
+        waiting.clear()
+        with ThreadPoolExecutor(1, thread_name_prefix="thrombojax-compile") as pool:
+            compiled = pool.submit(compile_ahead, plan)
+            plain = population.prepare(plan.patients.pick(slice(start, stop)), plan.model)
+            compiled.result()
+        return compute(plan, start, stop, plain)
+
+    return part
+
+
+def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str, np.ndarray]:
+    """All results of patients start..stop by variable name, the patient dimension last; plain: them as they were drawn."""
     shapes = {v.name: (plan.layout.shape(v, stop - start), v.dtype) for v in plan.layout.variables}
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    people = plan.patients.take(start, stop)
-    plain = population.prepare(people, plan.model)
+    people = plan.patients.pick(slice(start, stop))
     by_name = struct.as_dict(plain.p)
     for name in plan.parameters:
         arrays[name][...] = by_name[name]
     for settings, members in itertools.groupby(plan.cells, key=lambda cell: tuple(sorted(cell.settings.items()))):
         group = tuple(members)
-        cohort = population.prepare(_set(people, settings), plan.model) if settings else plain
+        cohort = population.prepare(adjust(people, dict(settings)), plan.model) if settings else plain
         for cell, line in zip(group, schedules(plan, cohort, group), strict=True):
             out = solve(plan, cohort, line)
             for name, values in (*out.endpoints.items(), *out.saved.items()):
@@ -280,8 +320,9 @@ def compute(plan: Plan, start: int, stop: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _set(people: Patients, settings: tuple[tuple[str, tuple[float, bool]], ...]) -> Patients:
-    for name, (value, scale) in settings:
+def adjust(people: Patients, settings: Mapping[str, tuple[float, bool]]) -> Patients:
+    """Patients with a cell's parameter axes applied: each sets its parameter, or multiplies it."""
+    for name, (value, scale) in settings.items():
         people = people.scale(name, value) if scale else people.replace({name: value})
     return people
 
