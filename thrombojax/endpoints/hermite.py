@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from thrombojax.models.struct import Scalar
 
-POLISH = 8
+POLISH = 6
 """Steps to a crossing on a monotone piece, from the secant: to rounding in all but degenerate pieces."""
 
 
