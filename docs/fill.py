@@ -1,0 +1,163 @@
+"""Fills the marked blocks of README.md and docs/*.md with what this tree prints: `.venv/bin/python docs/fill.py [NAME ...]`.
+
+A block stands between `<!-- NAME -->` and `<!-- end -->`. All of them take about five minutes on two cores; the figure of the
+README is made by `make figures`.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+DEMO = "sweeps/itp-romiplostim-dose-response.toml"
+EXAMPLE = DOCS / "examples" / "one_compartment.py"
+sys.path.insert(0, str(ROOT / "tests" / "models"))
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = tuple(heads)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ("---",) * len(heads), *rows))
+
+
+def fenced(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text.strip()}\n```"
+
+
+def command(*words: str) -> str:
+    """What `thrombojax WORDS` prints to standard output."""
+    done = subprocess.run([sys.executable, "-m", "thrombojax", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def states() -> str:
+    import thrombojax as tj
+    from thrombojax.models import struct
+
+    model = tj.model("feedback", drugs=("eltrombopag", "romiplostim"))
+    rows = [(f"`{s.name}`", s.quantity.unit, s.quantity.meaning) for s in struct.fields(model.State)]
+    return table(("state", "unit", "meaning"), rows)
+
+
+def parameters() -> str:
+    """Parameter set 1 as `thrombojax info parameters --model feedback` lists it."""
+    import thrombojax as tj
+
+    rows = [
+        (
+            f"`{row['name']}`",
+            f"{row['value']:.6g}",
+            row["unit"],
+            f"{row['low']:g} to {row['high']:g}",
+            row["meaning"],
+            ", ".join([*row["flags"], *([row["source"]] if row["source"] else [])]),
+        )
+        for row in tj.info("parameters", model="feedback")
+    ]
+    return table(("parameter", "value", "unit", "plausible", "meaning", "source"), rows)
+
+
+def scenarios() -> str:
+    """The printed scenarios: solved by `reference`, and the error of fixed steps at the default accuracy."""
+    import jax
+    from reference_scenarios import SCENARIOS, at, error, printed, run
+
+    jax.config.update("jax_enable_x64", True)
+    rows = []
+    for name, scenario in SCENARIOS.items():
+        exact = run(name, padded=True, backend="reference")
+        numbers = printed(name)
+        away = max(abs(at(exact, *where) / float(text) - 1.0) for where, text in numbers.items())
+        fixed = (
+            run(name, backend="xla", precision="f64"),
+            run(name, backend="xla", precision="f32"),
+            run(name, backend="xla", precision="f64", accuracy=1e-6),
+        )
+        errors = [f"{error(result, exact):.1e}" for result in fixed]
+        ours = f"{at(exact, 'platelets', 14):.8g}"
+        rows.append((name, scenario.title, numbers["platelets", 14], ours, f"{away:.0e}", *errors))
+    heads = (
+        "",
+        "scenario",
+        "day 14: printed",
+        "`reference`",
+        "largest difference",
+        "`xla` f64",
+        "`xla` f32",
+        "1e-6, f64",
+    )
+    return table(heads, rows)
+
+
+def demo() -> str:
+    """What `make demo` prints of its run."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = command("run", DEMO, "-o", f"{folder}/demo.h5")
+        return fenced(said.replace(f"{folder}/demo.h5", "out/itp-romiplostim-dose-response.h5"))
+
+
+def check() -> str:
+    return fenced(f"$ thrombojax check {DEMO}\n{command('check', DEMO)}")
+
+
+def snippet() -> str:
+    """What the README's Python prints."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    done = subprocess.run([sys.executable, "-c", code[1]], cwd=ROOT, capture_output=True, text=True, check=True)
+    return fenced(done.stdout)
+
+
+def _between(begin: str, end: str) -> str:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    start = text.index(begin)
+    return fenced(text[start : text.index(end, start) if end else None], "python")
+
+
+def structs() -> str:
+    return _between("class Parameters", "def elimination")
+
+
+def functions() -> str:
+    return _between("def elimination", "MODEL = ")
+
+
+def model() -> str:
+    return _between("MODEL = ", "")
+
+
+def study() -> str:
+    return fenced((EXAMPLE.parent / "one-compartment.toml").read_text(encoding="utf-8"), "toml")
+
+
+def example() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"{folder}/one.h5"
+        said = command("run", "docs/examples/one-compartment.toml", "-o", out, "--model-file", str(EXAMPLE))
+        return fenced(said.replace(out, "out/one-compartment.h5"))
+
+
+BLOCKS: tuple[Callable[[], str], ...] = (
+    states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
+)  # fmt: skip
+
+
+def main() -> None:
+    chosen = [make for make in BLOCKS if make.__name__ in sys.argv[1:] or len(sys.argv) == 1]
+    files = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+    for make in chosen:
+        block = re.compile(rf"(<!-- {make.__name__} -->\n).*?(<!-- end -->)", re.DOTALL)
+        holding = [file for file in files if block.search(file.read_text(encoding="utf-8"))]
+        assert holding, f"no file has a block {make.__name__}"
+        made = make()
+        for file in holding:
+            text = file.read_text(encoding="utf-8")
+            file.write_text(block.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
