@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from thrombojax import execute, report, store
 from thrombojax.endpoints import REDUCERS
-from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.errors import InputError, Problem, RunError, unknown
 from thrombojax.execute.audit import audit as run_audit
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
+from thrombojax.solve import engine
 from thrombojax.study import plan as plans
-from thrombojax.study.schema import Study, load
+from thrombojax.study.schema import load
 
 TOPICS = ("devices", "models", "cohorts", "drugs", "parameters", "states", "endpoints", "observables")
 HERE = Path(__file__).parent
@@ -71,13 +73,14 @@ def run(
     study = load(study_path).override(n=patients, precision=precision, backend=backend)
     plan = plans.make(study, None if model_file is None else str(model_file))
     began = time.time()
+    _refuse_memory(plan)
     digest = kernel_hash(plan)
     work = execute.Work(
         n=plan.layout.n,
         layout=plan.layout,
         kernel_hash=digest,
         compute=plans.sweep(plan),
-        study=_identity(study),
+        study=_identity(plan),
         provenance=_provenance(plan, digest),
     )
     done = execute.execute(
@@ -91,21 +94,25 @@ def run(
         progress=progress,
     )
     found = None
-    if not done.interrupted and not done.complete:
-        seconds = time.time() - began
-        store.annotate(done.path, {"wall_time_s": seconds})
-        if audit > 0:
+    if not done.interrupted:
+        noted = store.provenance(done.path)
+        found = {name: value for name, value in noted.items() if name.startswith("audit_")}
+        if not done.complete:
+            store.annotate(done.path, {"wall_time_s": time.time() - began})
+        # A run that was killed while it audited is audited when it is resumed.
+        if audit > 0 and not found and noted.get("kernel_hash") == digest:
             found = run_audit(plan, audit)
             store.annotate(done.path, found)
-    summary = "" if done.interrupted else _summary(done, found)
+    summary = "" if done.interrupted else _summary(done, found, bool(plan.endpoints))
     return Outcome(done.path, done.interrupted, done.failed, done.total, time.time() - began, found, summary)
 
 
-def _summary(done: execute.Outcome, found: dict[str, Any] | None) -> str:
+def _summary(done: execute.Outcome, found: dict[str, Any] | None, endpoints: bool) -> str:
     lines = [f"results: {done.path}"]
     if done.complete:
         lines[0] += " (was complete already)"
-    lines += ["", report.table(done.path).rstrip(), ""]
+    if endpoints:
+        lines += ["", report.table(done.path).rstrip(), ""]
     if found and "audit_p99_relative_error" in found:
         lines.append(
             f"audit: {found['audit_patients']} trajectories solved again to 1e-10; relative error of the platelet count "
@@ -123,9 +130,8 @@ def check(
     """What a study would run: patients, arms, segments, trajectories, bytes, seconds (a rough nominal figure)."""
     plan = plans.make(load(study_path).override(n=patients, precision=precision, backend=backend))
     cells = len(plan.cells)
-    item = 4 if plan.study.head.precision == "f32" else 8
-    leaves = len(struct.names(plan.model.Parameters)) + len(struct.names(plan.model.State))
-    shard = min(plan.layout.shard_patients, plan.layout.n)
+    launch = _launch(plan)
+    launches = -(-plan.layout.n // launch)  # the last one is as long as any
     steps = plan.study.head.days * plan.model.steps_per_day * 1.5
     return {
         "patients": plan.layout.n,
@@ -133,11 +139,43 @@ def check(
         "segments": len(plan.fixed) - 1,
         "trajectories": cells * plan.layout.n,
         "bytes_on_disk": plan.layout.bytes(),
-        "peak_memory_bytes": int(
-            _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * shard * leaves * 8 * item / 8
+        "peak_memory_bytes": _peak_memory(plan),
+        "seconds": round(
+            _START_SECONDS + launches * launch * cells * steps * _STEP_SECONDS[plan.study.head.precision], 1
         ),
-        "seconds": round(_START_SECONDS + plan.layout.n * cells * steps * _STEP_SECONDS[plan.study.head.precision], 1),
     }
+
+
+def _launch(plan: plans.Plan) -> int:
+    """Patients that are computed at once, padded to that number."""
+    return engine.BLOCK[plan.backend] * len(jax.local_devices())
+
+
+def _peak_memory(plan: plans.Plan) -> int:
+    """Bytes: three shards of results, one shard's patients, and observables at every bound of one launch."""
+    item = 4 if plan.study.head.precision == "f32" else 8
+    leaves = len(struct.names(plan.model.Parameters)) + len(struct.names(plan.model.State))
+    shard = min(plan.layout.shard_patients, plan.layout.n)
+    saved = 2 * len(plan.fixed) * _launch(plan) * len(plan.observables) * item
+    return _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * shard * leaves * item + saved + 32 * plan.layout.n
+
+
+def _refuse_memory(plan: plans.Plan) -> None:
+    """A run that clearly cannot fit ends here with a message, not later by the kernel's hand."""
+    need, free = _peak_memory(plan), _free_memory()
+    if free is not None and need > free:
+        raise RunError(
+            f"{plan.study.where}: needs about {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
+            "what helps: fewer saved days, observables or grid cells"
+        )
+
+
+def _free_memory() -> int | None:
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None  # not Linux
 
 
 _BASE_BYTES = 600 * 2**20
@@ -146,11 +184,14 @@ _STEP_SECONDS = {"f32": 0.3e-6, "f64": 0.5e-6}
 """Nominal seconds of one step of one patient on one machine of two cores; a guide, not a promise."""
 
 
-def _identity(study: Study) -> str:
-    """Text by which two runs are the same study: the file and what the command line changed."""
-    return json.dumps(
-        {"text": study.text, "head": study.head.model_dump(), "patients": study.patients.model_dump()}, default=str
-    )
+def _identity(plan: plans.Plan) -> str:
+    """Text by which two runs are the same study: the file, what the command line changed, and the patient table."""
+    study = plan.study
+    said = {"text": study.text, "head": study.head.model_dump(), "patients": study.patients.model_dump()}
+    if study.table_path is not None:
+        columns = sorted((name, np.asarray(values).tobytes().hex()) for name, values in plan.patients.changes.items())
+        said["table"] = hashlib.sha256(repr((plan.ids, columns)).encode()).hexdigest()
+    return json.dumps(said, default=str)
 
 
 def kernel_hash(plan: plans.Plan) -> str:

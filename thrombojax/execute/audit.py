@@ -33,7 +33,7 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
             continue
         chosen = np.unique(np.floor(uniform(seed, f"audit/patient/{c}", np.arange(count)) * n).astype(int))
         cohort = population.prepare(adjust(plan.patients.pick(chosen), cell.settings), plan.model)
-        line = schedules(plan, cohort, (cell,))[0]
+        line = next(schedules(plan, cohort, (cell,)))
         common: Any = {"save": ("platelets",), "days": days}
         head = plan.study.head
         fast = engine.solve(

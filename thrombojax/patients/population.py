@@ -29,7 +29,7 @@ class Patients:
 
     index: `[patient]`, numbers of the patients in the cohort of `seed` (the same number is the same patient always), or None
     for the typical patient repeated `n` times. changes: leaf -> number or `[patient]` (`count` sets the blood count that
-    anchors a cohort such as ITP); scales: leaf -> factor on what was drawn.
+    anchors a cohort such as ITP); scales: leaf -> factor on what was drawn or set.
     """
 
     source: registry.Source
@@ -55,17 +55,19 @@ class Patients:
                 problems.append(Problem(name, f"has {len(array)} values for {self.n} patients"))
         if problems:
             raise InputError(*problems)
-        return replace(self, changes={**self.changes, **given})
+        scales = {leaf: factor for leaf, factor in self.scales.items() if leaf not in given}
+        return replace(self, changes={**self.changes, **given}, scales=scales)
 
     def scale(self, name: str, factor: float) -> "Patients":
-        """The same patients with a parameter multiplied."""
-        return replace(self, scales={**self.scales, name: factor})
+        """The same patients with a parameter multiplied, whether it was drawn or set."""
+        return replace(self, scales={**self.scales, name: factor * self.scales.get(name, 1.0)})
 
     def pick(self, rows: Any) -> "Patients":
         """Some of these patients, by a slice or by their places, each the same as before."""
         part = {name: np.asarray(v)[rows] if np.ndim(v) else v for name, v in self.changes.items()}
         index = None if self.index is None else self.index[rows]
-        return replace(self, n=len(np.arange(self.n)[rows]), index=index, changes=part)
+        n = len(range(self.n)[rows]) if isinstance(rows, slice) else len(rows)
+        return replace(self, n=n, index=index, changes=part)
 
 
 def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
@@ -84,10 +86,6 @@ def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
     else:
         found = {leaf: np.resize(v, n) for leaf, v in cohorts.typical(patients.cohort, defaults).items()}
     known = tuple(found)
-    for name, factor in patients.scales.items():
-        scaled = _leaf(name, known, patients)
-        if scaled is not None:
-            found[scaled] = found[scaled] * factor
     anchored = patients.cohort.anchor.unknown if patients.cohort and patients.cohort.anchor else None
     for name, value in patients.changes.items():
         given = _leaf(name, known, patients)
@@ -96,6 +94,13 @@ def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
         found[given] = np.broadcast_to(np.asarray(value, float), (n,)).copy()
         if given == anchored:
             found.pop(COUNT, None)
+    for name, factor in patients.scales.items():
+        scaled = _leaf(name, known, patients)
+        if scaled == (anchored if COUNT in found else COUNT) and anchored is not None:
+            message = f"{anchored} and the count are solved from each other: only the one that is given can be scaled"
+            raise InputError(Problem(name, message))
+        if scaled is not None:
+            found[scaled] = found[scaled] * factor
     return found
 
 

@@ -1,7 +1,7 @@
 """From a valid study to the work: patients x arms x grid cells x timeline, and the layout of the results."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -29,17 +29,23 @@ from thrombojax.study.schema import Study
 SHARD_BYTES = 64 * 2**20
 """What the results of one shard should take in memory, at most."""
 SHARD_PATIENTS = 16384
+SMALL_SHARD = 1024
+"""Patients below which a shard wastes launches: it gets smaller only to keep within LARGE_SHARD_BYTES."""
+LARGE_SHARD_BYTES = 2**30
 MANY_DOSES = 200_000
+
+Setting = tuple[str, float, bool]
+"""Leaf, value, and whether the leaf is multiplied by it."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm at one point of the grid. index: its place in the leading dimensions; settings: parameter axes, name -> value."""
+    """One arm at one point of the grid. index: its place in the leading dimensions; settings: of the parameter axes."""
 
     index: tuple[int, ...]
     arm: str
     regimen: Regimen
-    settings: Mapping[str, tuple[float, bool]]
+    settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,27 +113,32 @@ def make(study: Study, model_file: str | None = None) -> Plan:
             raise InputError(Problem(study.where, f"observable {name!r} belongs to a drug that no arm gives"))
     endpoints = tuple(_endpoint(study, i, known) for i in range(len(study.endpoints)))
     parameters = _varying(patients, model)
+    problems = [*_anchored(study, known, patients), *_clashes(study, chosen, parameters)]
+    if problems:
+        raise InputError(*problems)
     fixed = _grid(study, model, cells, all_columns, endpoints)
     layout = _layout(study, model, ids, endpoints, chosen, parameters, all_columns, backend)
     return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout, backend)
 
 
 def _cells(study: Study, known: Catalogue) -> tuple[Cell, ...]:
+    """Every arm at every point of the grid; a sentence that several of them share is read once."""
     cells = []
-    points = [range(len(axis.points)) for axis in study.axes]
-    for place in itertools.product(*points):
-        at = {axis.name: axis.points[k] for axis, k in zip(study.axes, place, strict=True)}
-        settings = {
-            resolve(axis.parameter, known.numbers) or axis.parameter: (at[axis.name], axis.scale)
-            for axis in study.axes
-            if axis.parameter is not None
-        }
+    axes = [(axis, axis.points) for axis in study.axes]
+    leaves = {axis.name: resolve(axis.parameter, known.numbers) for axis, _ in axes if axis.parameter is not None}
+    holes = [dosing.placeholders(arm.regimen or "") for arm in study.arms]
+    regimens: dict[tuple[int, tuple[float, ...]], Regimen] = {}
+    for place in itertools.product(*(range(len(points)) for _, points in axes)):
+        at = {axis.name: points[k] for (axis, points), k in zip(axes, place, strict=True)}
+        settings = tuple(
+            (leaf, at[axis.name], axis.scale) for axis, _ in axes if (leaf := leaves.get(axis.name)) is not None
+        )
         for a, arm in enumerate(study.arms):
-            regimen = Regimen(())
-            if arm.regimen is not None:
-                used = {name: at[name] for name in dosing.placeholders(arm.regimen)}
-                regimen = dosing.regimen(dosing.fill(arm.regimen, used) if used else arm.regimen)
-            cells.append(Cell((*place, a), arm.name, regimen, settings))
+            values = tuple(at[name] for name in holes[a])
+            if (a, values) not in regimens:
+                used = dict(zip(holes[a], values, strict=True))
+                regimens[a, values] = dosing.regimen(dosing.fill(arm.regimen or "none", used))
+            cells.append(Cell((*place, a), arm.name, regimens[a, values], settings))
     return tuple(cells)
 
 
@@ -180,16 +191,58 @@ def _varying(patients: Patients, model: Model) -> tuple[str, ...]:
     return tuple(name for name in struct.names(model.Parameters) if name in names)
 
 
+def _anchored(study: Study, known: Catalogue, patients: Patients) -> list[Problem]:
+    """A count needs a cohort that is drawn by it; what is solved from the count cannot be given as well."""
+    uses = [(name, study.at("patients", "overrides", name), False) for name in study.patients.overrides]
+    uses += [
+        (axis.parameter, study.at("axis", i, "parameter"), axis.scale)
+        for i, axis in enumerate(study.axes)
+        if axis.parameter is not None
+    ]
+    given = [(resolve(name, known.numbers), where, scale) for name, where, scale in uses]
+    counts = [where for leaf, where, _ in given if leaf == cohorts.COUNT]
+    anchor = patients.cohort.anchor if patients.cohort is not None else None
+    if anchor is None:
+        if study.table_path is not None and cohorts.COUNT in patients.changes:
+            counts.append(str(study.table_path))
+        who = f"the cohort {study.patients.cohort!r}" if patients.cohort is not None else "a patient table"
+        message = f"{cohorts.COUNT!r} is what some cohorts are drawn by; {who} is not"
+        return [Problem(where, message) for where in counts]
+    mine = [(where, scale) for leaf, where, scale in given if leaf == anchor.unknown]
+    if all(scale for _, scale in mine):
+        message = f"{anchor.unknown} is solved from each patient's count, so it cannot be scaled; allowed: to set it"
+        return [Problem(where, message) for where, _ in mine]
+    message = f"{anchor.unknown} is solved from each patient's count; allowed: to give one of them"
+    return [Problem(where, message) for where, scale in mine if counts and not scale]
+
+
+def _clashes(study: Study, observables: tuple[str, ...], parameters: tuple[str, ...]) -> list[Problem]:
+    """Names that only the model turns out to have given twice: all variables of a results file have their own."""
+    problems = []
+    for i, name in enumerate(observables):
+        if name in observables[:i]:
+            problems.append(Problem(study.at("output", "observables", i), f"{name!r} is given twice"))
+    named = [("axis", i, axis.name) for i, axis in enumerate(study.axes)]
+    named += [("endpoint", i, endpoint.name) for i, endpoint in enumerate(study.endpoints)]
+    for section, i, name in named:
+        what = "trajectory" if name in observables else "parameter" if name in parameters else ""
+        if what:
+            message = f"given {name!r}, which is the name of a {what} in the results; allowed: another name"
+            problems.append(Problem(study.at(section, i, "name"), message))
+    return problems
+
+
 def _grid(
     study: Study, model: Model, cells: tuple[Cell, ...], cols: tuple[Column, ...], endpoints: tuple[Endpoint, ...]
 ) -> Any:
     """One grid for all cells, every cell's events on it: all arms share one compiled program."""
-    if sum(len(d.times) for cell in cells for d in cell.regimen.doses) > MANY_DOSES:
+    regimens = tuple(dict.fromkeys(cell.regimen for cell in cells))
+    if sum(len(d.times) for regimen in regimens for d in regimen.doses) > MANY_DOSES:
         raise InputError(Problem(study.at("arm"), f"more than {MANY_DOSES} doses over all arms and grid cells"))
     days = study.head.days
     events = [
-        event_times(model, model.defaults, slots(model, cell.regimen, cols, days, study.at("arm")), cols)
-        for cell in cells
+        event_times(model, model.defaults, slots(model, regimen, cols, days, study.at("arm")), cols)
+        for regimen in regimens
     ]
     return grid(days, study.save_days, study.visit_days, times(endpoints), *events)
 
@@ -206,8 +259,8 @@ def _layout(study: Study, model: Model, ids: tuple[str, ...], endpoints: tuple[E
     axes.append(Axis("arm", np.asarray([arm.name for arm in study.arms], dtype=object)))
     if observables:
         axes.append(Axis("time", np.asarray(study.save_days), "day", "time since the start of the study"))
-    numbered = ids if ids and not all(i.isdecimal() and len(i) < 18 for i in ids) else ()
-    values = np.asarray(numbered, dtype=object) if numbered else np.asarray([int(i) for i in ids] or range(n))
+    whole = all(i.isascii() and i.isdecimal() and len(i) < 18 and str(int(i)) == i for i in ids)  # 007 stays text
+    values = np.arange(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
     axes.append(Axis("patient", values, "", "patient number"))
     obs = {leaf.name: leaf.quantity for leaf in struct.fields(model.Obs)}
     known = {leaf.name: leaf.quantity for leaf in struct.fields(model.Parameters)}
@@ -242,7 +295,9 @@ def _layout(study: Study, model: Model, ids: tuple[str, ...], endpoints: tuple[E
     cells = int(np.prod([len(axis.points) for axis in study.axes], dtype=int)) * len(study.arms)
     per_patient = cells * np.dtype(dtype).itemsize * (len(endpoints) + len(observables) * len(study.save_days) + 1)
     shard = SHARD_PATIENTS
-    while shard > 1024 and shard * per_patient > SHARD_BYTES:
+    while shard > SMALL_SHARD and shard * per_patient > SHARD_BYTES:
+        shard //= 2
+    while shard > 1 and shard * per_patient > LARGE_SHARD_BYTES:
         shard //= 2
     title = {"title": study.head.name, "institution": "", "source": f"thrombojax, model {model.name}"}
     return Layout(tuple(axes), tuple(variables), {k: v for k, v in title.items() if v}, shard)
@@ -252,14 +307,14 @@ def _shown(unit: str) -> dict[str, str]:
     return {"display_units": unit.replace("1/nL", "10^9/L")} if "1/nL" in unit else {}
 
 
-def schedules(plan: Plan, cohort: engine.Cohort, cells: tuple[Cell, ...]) -> list[Schedule]:
+def schedules(plan: Plan, cohort: engine.Cohort, cells: Sequence[Cell]) -> Iterator[Schedule]:
     """The timeline of each cell, on the grid that they share."""
     typical = population.shared(plan.model, cohort)
     days = plan.study.head.days
-    return [
-        schedule(plan.model, typical, plan.columns, slots(plan.model, cell.regimen, plan.columns, days), plan.fixed)
-        for cell in cells
-    ]
+    for cell in cells:
+        yield schedule(
+            plan.model, typical, plan.columns, slots(plan.model, cell.regimen, plan.columns, days), plan.fixed
+        )
 
 
 def compile_ahead(plan: Plan) -> None:
@@ -301,6 +356,7 @@ def sweep(plan: Plan) -> Callable[[int, int], dict[str, np.ndarray]]:
     return part
 
 
+@np.errstate(over="ignore")  # a number beyond float32 is infinite there: its patient gets a status
 def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str, np.ndarray]:
     """All results of patients start..stop by variable name, the patient dimension last; plain: them as they were drawn."""
     shapes = {v.name: (plan.layout.shape(v, stop - start), v.dtype) for v in plan.layout.variables}
@@ -309,9 +365,11 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
     by_name = struct.as_dict(plain.p)
     for name in plan.parameters:
         arrays[name][...] = by_name[name]
-    for settings, members in itertools.groupby(plan.cells, key=lambda cell: tuple(sorted(cell.settings.items()))):
-        group = tuple(members)
-        cohort = population.prepare(adjust(people, dict(settings)), plan.model) if settings else plain
+    groups: dict[tuple[Setting, ...], list[Cell]] = {}
+    for cell in plan.cells:
+        groups.setdefault(cell.settings, []).append(cell)
+    for settings, group in groups.items():
+        cohort = population.prepare(adjust(people, settings), plan.model) if settings else plain
         for cell, line in zip(group, schedules(plan, cohort, group), strict=True):
             out = solve(plan, cohort, line)
             for name, values in (*out.endpoints.items(), *out.saved.items()):
@@ -320,13 +378,14 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
     return arrays
 
 
-def adjust(people: Patients, settings: Mapping[str, tuple[float, bool]]) -> Patients:
-    """Patients with a cell's parameter axes applied: each sets its parameter, or multiplies it."""
-    for name, (value, scale) in settings.items():
+def adjust(people: Patients, settings: Sequence[Setting]) -> Patients:
+    """Patients with a cell's parameter axes applied: some set their parameter, then others multiply theirs."""
+    for name, value, scale in sorted(settings, key=lambda setting: setting[2]):
         people = people.scale(name, value) if scale else people.replace({name: value})
     return people
 
 
+@np.errstate(over="ignore")
 def solve(plan: Plan, cohort: engine.Cohort, line: Schedule) -> engine.Solution:
     """One cell's endpoints and trajectories for these patients."""
     return engine.solve(
