@@ -317,7 +317,11 @@ class Course:
     def __call__(self, times: Any, after: bool = False) -> np.ndarray:
         times = np.atleast_1d(np.asarray(times, float))
         which = np.clip(np.searchsorted(self.edges, times, "right" if after else "left") - 1, 0, len(self.pieces) - 1)
-        return np.stack([self.pieces[k](t) for k, t in zip(which, times, strict=True)], axis=-1)
+        parts = [self.pieces[k](times[which == k]) for k in np.unique(which)]
+        values = np.empty((parts[0].shape[0], len(times)))
+        for k, part in zip(np.unique(which), parts, strict=True):
+            values[:, which == k] = part
+        return values
 
 
 def integrate(

@@ -137,7 +137,7 @@ def solved(backend, precision, every):
         endpoints=FEW if backend == "reference" else ENDPOINTS,
         backend=backend,
         precision=precision,
-        accuracy=1e-4 if every < 0.1 else 1e-7,  # hourly bounds are short steps by themselves
+        accuracy=1e-7,
     )
     assert not result.status.any()
     return result
