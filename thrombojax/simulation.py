@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from thrombojax import dosing
 from thrombojax.dosing.administer import columns, slots
@@ -24,11 +25,11 @@ class Result:
     parameters: leaf -> `[patient]`; units: of every array by name. Observables are attributes too: `result.platelets`.
     """
 
-    time: np.ndarray
-    saved: Mapping[str, np.ndarray]
-    endpoints: Mapping[str, np.ndarray]
-    status: np.ndarray
-    parameters: Mapping[str, np.ndarray]
+    time: Float[np.ndarray, "time"]
+    saved: Mapping[str, Float[np.ndarray, "time patient"]]
+    endpoints: Mapping[str, Float[np.ndarray, "patient"]]
+    status: UInt8[np.ndarray, "patient"]
+    parameters: Mapping[str, Float[np.ndarray, "patient"]]
     units: Mapping[str, str] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> np.ndarray:

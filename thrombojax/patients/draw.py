@@ -8,10 +8,11 @@ import hashlib
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.special import ndtri
 
 
-def uniform(seed: int, variable: str, index: np.ndarray) -> np.ndarray:
+def uniform(seed: int, variable: str, index: Int[np.ndarray, "patient"]) -> Float[np.ndarray, "patient"]:
     """Uniforms in (0, 1) for patients `index` (`[patient]` integers)."""
     index = np.asarray(index, np.int64)
     if not index.size:
@@ -25,6 +26,6 @@ def uniform(seed: int, variable: str, index: np.ndarray) -> np.ndarray:
     return ((raw[index - start] >> np.uint64(11)) + 0.5) * 2.0**-53
 
 
-def normal(seed: int, variable: str, index: np.ndarray) -> np.ndarray:
+def normal(seed: int, variable: str, index: Int[np.ndarray, "patient"]) -> Float[np.ndarray, "patient"]:
     """Standard normals for patients `index`."""
     return ndtri(uniform(seed, variable, index))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float, UInt8
 
 from thrombojax.dosing.timeline import Column, Schedule, Timeline
 from thrombojax.endpoints import Endpoint, windows
@@ -37,9 +38,9 @@ STATUS = {"ok": OK, "not_finite": NOT_FINITE, "no_baseline": NO_BASELINE, "too_s
 class Solution:
     """endpoints: name -> `[patient]`; saved: observable -> `[day, patient]`; status: `[patient]` uint8."""
 
-    endpoints: Mapping[str, np.ndarray]
-    saved: Mapping[str, np.ndarray]
-    status: np.ndarray
+    endpoints: Mapping[str, Float[np.ndarray, "patient"]]
+    saved: Mapping[str, Float[np.ndarray, "day patient"]]
+    status: UInt8[np.ndarray, "patient"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Cohort:
 
     p: Any
     y0: Any
-    rate: np.ndarray
-    status: np.ndarray
+    rate: Float[np.ndarray, "patient"]
+    status: UInt8[np.ndarray, "patient"]
 
     @property
     def n(self) -> int:
