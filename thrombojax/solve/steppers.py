@@ -56,7 +56,7 @@ def cross(
     def body(y: Flat, k: Any) -> tuple[Flat, None]:
         return jax.lax.cond(k < steps, lambda y: step(k, y), lambda y: y, y), None
 
-    return jax.lax.scan(body, y, jnp.arange(stepper.most))[0]
+    return jax.lax.scan(body, y, jnp.arange(stepper.most, dtype=steps.dtype))[0]
 
 
 def rk4(derivative: Derivative, t: Scalar, y: Flat, h: Scalar, exact: Exact | None) -> Flat:

@@ -1,0 +1,54 @@
+"""A trajectory as a function of parameters, dose times, amounts and durations, for one patient, through the public kernel."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from thrombojax.dosing.timeline import Column, Slots, grid, schedule
+from thrombojax.models import struct
+from thrombojax.models.protocol import Model
+from thrombojax.solve.steppers import FixedSteps
+from thrombojax.solve.xla import Plan, Watch, trajectory
+
+
+def course(
+    model: Model,
+    columns: Sequence[Column],
+    column: Sequence[int],
+    infused: Sequence[bool],
+    days: float,
+    save: Sequence[float],
+    observables: Sequence[str],
+    *,
+    stepper: Any = None,
+    refine: int = 1,
+) -> Any:
+    """f(changes, times, amounts, durations) -> `[save, observable]`; changes: parameter -> scalar, the rest typical.
+
+    stepper None: fixed steps in a loop that reverse mode can differentiate.
+    """
+    fixed = grid(days, save)
+    columns = tuple(columns)
+
+    def f(changes: Mapping[str, Any], times: Any, amounts: Any, durations: Any) -> Any:
+        dtype = jnp.result_type(times)
+        p = struct.replace(model.defaults, changes)
+        p = jax.tree.map(lambda a: jnp.asarray(a, dtype), p)
+        s = schedule(model, p, columns, Slots(times, amounts, durations, tuple(column), tuple(infused)), fixed)
+        one = jax.tree.map(lambda a: a[None], p)
+        chosen = FixedSteps(s.most_steps * refine) if stepper is None else stepper
+        plan = Plan(columns, (), tuple(observables), tuple(s.timeline.phase), s.infusions, chosen)
+        weight = struct.as_dict(one)[model.weight]
+        scale = [weight if c.per_kg else jnp.ones_like(weight) for c in columns]
+        segments = len(s.timeline.start)
+        none = jnp.zeros((0, segments), dtype)
+        watch = Watch(none, none, jnp.zeros(0, dtype), jnp.zeros((0, 2), dtype), ())
+        y0 = jax.tree.map(lambda a: a + jnp.zeros(1, dtype), model.initial(one))
+        out = trajectory(model, plan, one, y0, scale, s.timeline, watch, np.int32(refine))
+        at = jnp.stack([s.bound(day) for day in save])
+        return jnp.stack([out.saved[name][at, 0] for name in observables], axis=-1)
+
+    return f
