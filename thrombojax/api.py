@@ -187,11 +187,14 @@ _STEP_SECONDS = {"f32": 0.3e-6, "f64": 0.5e-6}
 def _identity(plan: plans.Plan) -> str:
     """Text by which two runs are the same study: the file, what the command line changed, and the patient table."""
     study = plan.study
-    said = {"text": study.text, "head": study.head.model_dump(), "patients": study.patients.model_dump()}
+    sections = {"study": study.head.model_dump(), "patients": study.patients.model_dump()}
+    # One line for each key, so that a message can show the one that differs.
+    said = [f"{section}.{key} = {value}" for section, keys in sections.items() for key, value in keys.items()]
     if study.table_path is not None:
         columns = sorted((name, np.asarray(values).tobytes().hex()) for name, values in plan.patients.changes.items())
-        said["table"] = hashlib.sha256(repr((plan.ids, columns)).encode()).hexdigest()
-    return json.dumps(said, default=str)
+        digest = hashlib.sha256(repr((plan.ids, columns)).encode()).hexdigest()
+        said.append(f"{study.patients.table} = {digest[:12]}")
+    return "\n".join([*said, *study.text.splitlines()])
 
 
 def kernel_hash(plan: plans.Plan) -> str:

@@ -166,7 +166,7 @@ def _shards_of(out: Path) -> set[str]:
 
 def _same_results(wanted: Wanted) -> None:
     found = identity(wanted.out)
-    _same_study(str(wanted.out), wanted, found.fingerprint, str(found.provenance.get("study", "")))
+    _same_study(str(wanted.out), wanted, found.fingerprint, str(found.provenance.get("identity", "")))
     kernels = str(found.provenance.get("kernel_hash", ""))
     if kernels != wanted.kernel_hash and not wanted.allow_mixed:
         raise _other_kernel(str(wanted.out), wanted, kernels, "--allow-mixed keeps it all the same")

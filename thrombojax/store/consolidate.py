@@ -187,6 +187,7 @@ def _provenance(manifest: Manifest) -> dict[str, Any]:
     return {
         "study": header.study,
         **unpack(header.provenance),
+        "identity": header.study,
         "kernel_hash": " ".join(kernels),
         "mixed_kernels": len(kernels) > 1,
         "failed_trajectories": sum(shard.failed for shard in shards),
