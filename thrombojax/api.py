@@ -148,7 +148,7 @@ def check(
 
 def _launch(plan: plans.Plan) -> int:
     """Patients that are computed at once, padded to that number."""
-    return engine.BLOCK[plan.backend] * len(jax.local_devices())
+    return engine.BLOCK[plan.backend] * len(engine.workers())
 
 
 def _peak_memory(plan: plans.Plan) -> int:
@@ -253,7 +253,7 @@ def _provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
         "accuracy": head.accuracy,
         "backend": plan.backend,
         "device": _device(),
-        "devices": len(jax.local_devices()),
+        "workers": len(engine.workers()),
         "versions": json.dumps(versions),
         "python": platform.python_version(),
         "commit": _commit(),

@@ -2,21 +2,18 @@
 
 import os
 
+COPIES = "--xla_cpu_copy_insertion_use_region_analysis=true"
+"""A tenth of the flagship's time on the CPU."""
 
-def prepare(precision: str, threads: int | None = None) -> None:
-    """Before JAX starts: as many host devices as cores (or `threads`), float64 if asked, and the compilation cache.
 
-    A GPU keeps its own devices; what the user's environment already says is left alone.
+def prepare(precision: str) -> None:
+    """Before JAX starts: float64 if asked, the compilation cache, and an XLA flag that spares copies in loops.
+
+    What the user's environment already says is left alone.
     """
-    count = threads or len(os.sched_getaffinity(0))
     flags = os.environ.get("XLA_FLAGS", "")
-    for flag in (
-        f"--xla_force_host_platform_device_count={count}",
-        "--xla_cpu_copy_insertion_use_region_analysis=true",
-    ):
-        if flag.split("=")[0] not in flags:
-            flags = f"{flags} {flag}".strip()
-    os.environ["XLA_FLAGS"] = flags
+    if COPIES.split("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {COPIES}".strip()
 
     import jax
 

@@ -5,14 +5,16 @@ Every launch is padded to one block size, so that chunking, order and interrupti
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import os
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, UInt8
 
 from thrombojax.dosing.timeline import Column, Schedule, Timeline
@@ -21,11 +23,11 @@ from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve.steppers import Adaptive, FixedSteps
-from thrombojax.solve.xla import Output, Plan, Reduction, Watch, trajectory
+from thrombojax.solve.xla import Plan, Reduction, Watch, trajectory
 
 BACKENDS = ("xla", "reference")
 BLOCK = {"xla": 1024, "reference": 64}
-"""Patients per device and launch. XLA: state and temporaries of a block stay in cache; reference: lockstep of vmap."""
+"""Patients per launch. XLA: state and temporaries of a block stay in cache; reference: lockstep of vmap."""
 STABLE = 2.5
 """Largest step x rate that is allowed (Runge-Kutta 4 is stable to 2.78)."""
 MOST_REFINE = 64
@@ -117,24 +119,29 @@ def solve(
     status = cohort.status.copy()
     factor = buckets(model, cohort.rate) if backend == "xla" else np.ones(cohort.n, int)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
-    devices = _devices()
-    launch = BLOCK[backend] * len(devices)
-    with jax.enable_x64(dtype == np.float64):
-        run = _compiled(model, plan, backend, devices)
-        constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
-        for level in np.unique(factor[status == OK]):
-            members = np.flatnonzero((status == OK) & (factor == level))
-            for start in range(0, len(members), launch):
-                block = members[start : start + launch]
-                rows = np.resize(block, launch)
-                p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))  # noqa: B023  (called at once)
-                out = run(p, y0, *constants, np.int32(level * refinement(accuracy)), keep)
-                take = slice(0, len(block))
-                for name, values in out.endpoints.items():
-                    result[name][block] = np.asarray(values)[take]
-                for name, values in out.saved.items():
-                    saved[name][:, block] = np.asarray(values)[:, take]
-                status[block[~np.asarray(out.finite)[take]]] = NOT_FINITE
+    refine = {level: np.int32(level * refinement(accuracy)) for level in np.unique(factor)}
+    constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
+    run = _compiled(model, plan, backend)
+
+    def launch(device: Any, block: np.ndarray) -> None:
+        rows = np.resize(block, BLOCK[backend])
+        with jax.enable_x64(dtype == np.float64), jax.default_device(device):
+            p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
+            out = run(p, y0, *constants, refine[factor[block[0]]], keep)
+            take = slice(0, len(block))
+            for name, values in out.endpoints.items():
+                result[name][block] = np.asarray(values)[take]
+            for name, values in out.saved.items():
+                saved[name][:, block] = np.asarray(values)[:, take]
+            status[block[~np.asarray(out.finite)[take]]] = NOT_FINITE
+
+    blocks = [
+        members[start : start + BLOCK[backend]]
+        for level in refine
+        for members in [np.flatnonzero((status == OK) & (factor == level))]
+        for start in range(0, len(members), BLOCK[backend])
+    ]
+    _everywhere(launch, blocks)
     bad = status != OK
     for values in (*result.values(), *saved.values()):
         values[..., bad] = np.nan
@@ -146,8 +153,39 @@ def _as(a: Any, dtype: Any) -> np.ndarray:
     return a.astype(dtype) if a.dtype.kind == "f" else a.astype(np.int32)
 
 
-def _devices() -> tuple[Any, ...]:
-    return tuple(jax.local_devices())
+def workers() -> list[Any]:
+    """The device of each launch that may run at once: the host once per core, or every accelerator once."""
+    devices: list[Any] = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return devices
+    mine = getattr(os, "sched_getaffinity", None)  # a job's share of the machine, where the system says
+    return devices[:1] * (len(mine(0)) if mine else os.cpu_count() or 1)
+
+
+def _everywhere(launch: Callable[[Any, np.ndarray], None], blocks: Sequence[np.ndarray]) -> None:
+    """Launch every block: one thread per core of the host, or one per accelerator.
+
+    On the host all threads share one device and one program. Several host devices under `shard_map` are no faster and give
+    other last bits for every device count, because XLA fuses a partitioned program differently (measured).
+    """
+    devices = workers()
+    if not blocks:
+        return
+    launch(devices[0], blocks[0])  # compiles once, before the others need the program
+    with ThreadPoolExecutor(len(devices), thread_name_prefix="thrombojax-block") as pool:
+        free = queue.SimpleQueue[Any]()
+        for device in devices:
+            free.put(device)
+
+        def next_free(block: np.ndarray) -> None:
+            device = free.get()
+            try:
+                launch(device, block)
+            finally:
+                free.put(device)
+
+        for _ in pool.map(next_free, blocks[1:]):
+            pass
 
 
 def _scale(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
@@ -159,8 +197,8 @@ def _scale(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(model: Model, plan: Plan, backend: str, devices: tuple[Any, ...]) -> Any:
-    """The jitted launch: one block on each device, no communication."""
+def _compiled(model: Model, plan: Plan, backend: str) -> Any:
+    """The jitted launch of one block."""
 
     def block(p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any, keep: Any) -> Any:
         def one(p: Any, y0: Any) -> Any:
@@ -174,20 +212,7 @@ def _compiled(model: Model, plan: Plan, backend: str, devices: tuple[Any, ...]) 
             return out._replace(saved={name: values.T for name, values in out.saved.items()})
         return one(p, y0)
 
-    if len(devices) == 1:
-        return jax.jit(block)
-    mesh = Mesh(np.asarray(devices), ("patient",))
-    across, everywhere, behind = PartitionSpec("patient"), PartitionSpec(), PartitionSpec(None, "patient")
-    specs: Any = Output(across, behind, across, across)  # type: ignore[arg-type]
-    return jax.jit(
-        jax.shard_map(
-            block,
-            mesh=mesh,
-            in_specs=(across, across, everywhere, everywhere, everywhere, everywhere),
-            out_specs=specs,
-            check_vma=False,
-        )
-    )
+    return jax.jit(block)
 
 
 def _reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
