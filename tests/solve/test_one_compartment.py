@@ -32,6 +32,15 @@ DOSES = (
     (INFUSION, 2.5, 3.0, 2.0),
     (ORAL, 4.0, 5.0, 0.0),
 )
+# of the same kinds: two at once, one on the grid, arrivals on a save time and on the grid, an infusion from a bolus on
+COINCIDENT = (
+    (ORAL, 0.0, 10.0, 0.0),
+    (ORAL, 0.95, 10.0, 0.0),
+    (BOLUS, 1.5, 4.0, 0.0),
+    (INFUSION, 1.5, 6.0, 0.3),
+    (INFUSION, 3.0, 3.0, 2.0),
+    (ORAL, 5.95, 5.0, 0.0),
+)
 RATES = {
     "apart": (3.0, 0.3),
     "equal": (0.3, 0.3),
@@ -190,11 +199,13 @@ def by_complex_step(p, doses):
     return by_parameter, *by_dose
 
 
+@pytest.mark.parametrize("where", ["between", "coincident"])
 @pytest.mark.parametrize("rates", RATES)
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
-def test_gradients_in_closed_form(rates, mode):
-    """To amounts, times, durations and parameters, at doses away from save times."""
-    doses = [(k, t + 0.013, x, d) for k, t, x, d in DOSES]
+def test_gradients_in_closed_form(mode, rates, where):
+    """To amounts, times, durations and parameters; at doses away from other events, and at doses that arrive on save times,
+    on the daily grid and on each other, where segments have length zero."""
+    doses = [(k, t + 0.013, x, d) for k, t, x, d in DOSES] if where == "between" else COINCIDENT
     p = parameters(absorption=RATES[rates][0], elimination=RATES[rates][1])
     times, amounts, durations = map(np.array, zip(*((t, x, d) for _, t, x, d in doses), strict=True))
     ours = gradient(mode, columns_of(doses), infused(doses))({n: p[n] for n in VARIED}, times, amounts, durations)

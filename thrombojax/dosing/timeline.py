@@ -155,7 +155,8 @@ def schedule(model: Model, p: Any, columns: tuple[Column, ...], slots: Slots, fi
     marks = _Marks(xp, segments, where)
     length = bounds[1:] - bounds[:-1]
     density, most = _density(model, columns, marks, xp, segments)
-    steps = xp.where(length > 0, xp.maximum(xp.ceil(length * density - 1e-6), 1.0), 0.0).astype(np.int32)
+    # At least one step: crossing a segment of length zero changes nothing, but carries the gradient to its two ends.
+    steps = xp.maximum(xp.ceil(length * density - 1e-6), 1.0).astype(np.int32)
     dose, rate = _payload(columns, slots, events, ranks, marks, segments, xp)
     timeline = Timeline(
         start=bounds[:-1],
