@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the patients")
     parser.add_argument("--json", type=Path, help="write the record here")
     given = parser.parse_args()
-    n, many = (4096, 100_000) if given.quick else (16384, 1_000_000)
+    n, many = (2048, 100_000) if given.quick else (8192, 1_000_000)
     with tempfile.TemporaryDirectory() as cache:
         cold, warm = separately("sweep", 1000, cache), separately("sweep", 1000, cache)
         large, tenth = separately("sweep", many, cache), separately("sweep", many // 10, cache)
