@@ -16,7 +16,6 @@ from studies import alone, changed
 import thrombojax as tj
 from thrombojax.endpoints import REDUCERS
 
-pytestmark = pytest.mark.xdist_group("first sweep")
 N = 300
 STUDY = changed(patients={"n": N})
 

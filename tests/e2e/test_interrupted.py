@@ -20,7 +20,6 @@ import thrombojax as tj
 from thrombojax.store import parts_folder, read_manifest
 from thrombojax.study import plan
 
-pytestmark = pytest.mark.xdist_group("interrupted")
 SHARD, N = 64, 500
 TABLE = "weight,baseline_platelets\n" + "".join(f"{50 + i % 60},{100 + i % 300}\n" for i in range(N))
 STUDY = changed(studies.WANG)
