@@ -9,6 +9,7 @@ and everything else (names in files and tables, `thrombojax info`, ranges) is re
 `platelets.lifespan`; a chain is a tuple, counted from one: `platelets.age_1`.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -86,6 +87,7 @@ def unflatten(struct: type[Struct], leaves: Iterable[Any]) -> Struct:
     return jax.tree_util.tree_unflatten(_treedef(struct), list(leaves))
 
 
+@functools.lru_cache(maxsize=256)
 def _treedef(struct: type) -> Any:
     return jax.tree_util.tree_structure(_skeleton(struct))
 

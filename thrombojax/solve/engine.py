@@ -22,10 +22,12 @@ from thrombojax.endpoints import Endpoint, windows
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
+from thrombojax.solve import native, pieces
 from thrombojax.solve.steppers import Adaptive, FixedSteps
-from thrombojax.solve.xla import Plan, Reduction, Watch, trajectory
+from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.xla import Watch, trajectory
 
-BACKENDS = ("xla", "reference")
+BACKENDS = ("native", "xla", "reference")
 BLOCK = {"xla": 1024, "reference": 64}
 """Patients per launch. XLA: state and temporaries of a block stay in cache; reference: lockstep of vmap."""
 STABLE = 2.5
@@ -117,9 +119,19 @@ def solve(
     saved = {name: np.full((len(days), cohort.n), np.nan, dtype) for name in save}
     keep = np.asarray([schedule.bound(day) for day in days], np.int32)
     status = cohort.status.copy()
-    factor = buckets(model, cohort.rate) if backend == "xla" else np.ones(cohort.n, int)
+    factor = buckets(model, cohort.rate) if backend != "reference" else np.ones(cohort.n, int)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
     refine = {level: np.int32(level * refinement(accuracy)) for level in np.unique(factor)}
+    if backend == "native":
+        made = native.kernel(model, plan, precision)
+        for level, steps in refine.items():
+            rows = np.flatnonzero((status == OK) & (factor == level))
+            if len(rows):
+                finite = native.run(
+                    made, plan, cohort.p, cohort.y0, schedule.timeline, watch, int(steps), keep, rows, result, saved
+                )
+                status[rows[finite[rows] == 0]] = NOT_FINITE
+        return _solution(result, saved, status)
     constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
     run = _compiled(model, plan, backend)
 
@@ -142,6 +154,11 @@ def solve(
         for start in range(0, len(members), BLOCK[backend])
     ]
     _everywhere(launch, blocks)
+    return _solution(result, saved, status)
+
+
+def _solution(result: dict[str, np.ndarray], saved: dict[str, np.ndarray], status: np.ndarray) -> Solution:
+    """With nothing but NaN for patients that have no result."""
     bad = status != OK
     for values in (*result.values(), *saved.values()):
         values[..., bad] = np.nan
@@ -188,21 +205,13 @@ def _everywhere(launch: Callable[[Any, np.ndarray], None], blocks: Sequence[np.n
             pass
 
 
-def _scale(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
-    """What an amount of each column is multiplied by."""
-    if not any(c.per_kg for c in columns):
-        return [1.0 for _ in columns]
-    weight = struct.as_dict(p)[model.weight]
-    return [weight if c.per_kg else jnp.ones_like(weight) for c in columns]
-
-
 @functools.lru_cache(maxsize=64)
 def _compiled(model: Model, plan: Plan, backend: str) -> Any:
     """The jitted launch of one block."""
 
     def block(p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any, keep: Any) -> Any:
         def one(p: Any, y0: Any) -> Any:
-            out = trajectory(model, plan, p, y0, _scale(model, plan.columns, p), timeline, watch, refine)
+            out = trajectory(model, plan, p, y0, pieces.scales(model, plan.columns, p), timeline, watch, refine)
             saved = {name: values[keep] for name, values in out.saved.items()}
             return out._replace(saved=saved, final=None)
 

@@ -1,0 +1,303 @@
+/* Elementary functions of vectors, in plain + - * / and integer operations: the same bits on every instruction set.
+ *
+ * This text is included in a generated kernel after a preamble that defines REAL (float or double), TJ_F32 or TJ_F64,
+ * W (lanes), V (GCC vector of W REALs) and I (vector of W signed integers as wide as REAL; masks are 0 and -1). It needs
+ * no header and no intrinsics. Flags: -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-signed-zeros; never
+ * -ffast-math, which would undo the exact differences below, and no fused multiply-add, which would change the bits.
+ *
+ * Conventions. Every step is one IEEE operation, so that a result does not depend on compiler, width or machine; only sign
+ * and payload of a NaN may. An "ulp" is the spacing of REALs at the true value; the bounds are measured, and asserted by
+ * tests/codegen/test_vector_math.py. Coefficients are of minimax polynomials (Remez exchange in 60 digits, the low ones
+ * rounded first and the rest fitted again); an error of a polynomial is relative to the function unless said otherwise.
+ * Subnormal arguments and results are computed, not flushed, unless the thread has told its processor to flush (as XLA's
+ * threads do). The sign of a zero result is open, but for tj_pow. */
+
+#if defined(TJ_F64)
+typedef __INT64_TYPE__ tj_int;
+typedef __UINT64_TYPE__ tj_uint;
+#define TJ_C(for_double, for_float) (for_double)
+#define TJ_MANTISSA 52
+#define TJ_BIAS 1023
+#define TJ_SQRT_HALF ((tj_uint)0x3fe6a09e667f3bcd) /* bits of sqrt(1/2) */
+#define TJ_HEAD (~(tj_uint)0x7ffffff)              /* keeps 26 of 53 bits: products of two heads are exact */
+#else
+typedef __INT32_TYPE__ tj_int;
+typedef __UINT32_TYPE__ tj_uint;
+#define TJ_C(for_double, for_float) (for_float##f)
+#define TJ_MANTISSA 23
+#define TJ_BIAS 127
+#define TJ_SQRT_HALF ((tj_uint)0x3f3504f3)
+#define TJ_HEAD (~(tj_uint)0xfff) /* keeps 12 of 24 bits */
+#endif
+typedef tj_uint tj_u __attribute__((vector_size(sizeof(V)))); /* unsigned: its overflow is defined */
+
+#define TJ_FN static inline __attribute__((always_inline))
+#define TJ_SIGN ((tj_uint)1 << (sizeof(tj_uint) * 8 - 1))
+#define TJ_EXPONENT ((tj_uint)(2 * TJ_BIAS + 1) << TJ_MANTISSA)
+#define TJ_FRACTION (((tj_uint)1 << TJ_MANTISSA) - 1)
+#define TJ_ONE ((tj_uint)TJ_BIAS << TJ_MANTISSA) /* bits of 1 */
+#define TJ_INF ((REAL)__builtin_inf())
+#define TJ_NAN ((REAL)__builtin_nan(""))
+#define TJ_MIN_NORMAL TJ_C(0x1p-1022, 0x1p-126)
+#define TJ_SHIFT TJ_C(0x1.8p52, 0x1.8p23) /* x + TJ_SHIFT has round(x) in its low bits, for |x| < 2^21 or more */
+#define TJ_WHOLE TJ_C(0x1p52, 0x1p23) /* from here on every REAL is an integer */
+#define TJ_LOG2E TJ_C(0x1.71547652b82fep+0, 0x1.715476p+0)
+#define TJ_LN2 TJ_C(0x1.62e42fefa39efp-1, 0x1.62e430p-1)
+#define TJ_LN2_HIGH TJ_C(0x1.62e42fefa38p-1, 0x1.62e4p-1) /* 42 and 15 bits: n * TJ_LN2_HIGH is exact */
+#define TJ_LN2_LOW TJ_C(0x1.ef35793c76730p-45, 0x1.7f7d1cp-20)
+
+TJ_FN V tj_splat(REAL c) { return c - (V){0}; }
+
+/* mask ? a : b. Compilers make one instruction of this form: vpblendvb (AVX2), a masked move (AVX-512), bsl (NEON); read
+ * in the assembly of gcc 12 and clang 14, where intrinsics would hide the comparison from them. Nest selections instead of
+ * joining masks by | and &: gcc 12 joins 64-bit masks in scalar registers on plain SSE2. */
+TJ_FN V tj_select(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }
+
+TJ_FN V tj_abs(V x) { return (V)((tj_u)x & ~TJ_SIGN); }
+
+/* The smaller and the larger; NaN if either argument is (as jnp.minimum and jnp.maximum). Of two zeros, either. */
+TJ_FN V tj_min(V a, V b) { return tj_select((I)(a != a), a, tj_select((I)(a < b), a, b)); }
+TJ_FN V tj_max(V a, V b) { return tj_select((I)(a != a), a, tj_select((I)(a > b), a, b)); }
+
+/* By the bits: adding one to the exponent field carries into the sign when the field is all ones. */
+TJ_FN I tj_isfinite(V x) {
+    return ~((I)(((tj_u)x & TJ_EXPONENT) + ((tj_uint)1 << TJ_MANTISSA)) >> (int)(sizeof(tj_int) * 8 - 1));
+}
+
+/* The machine's square root, correctly rounded: one vector instruction where there is one. */
+TJ_FN V tj_sqrt(V x) {
+    V root = x;
+    for (int lane = 0; lane < W; lane++) root[lane] = TJ_C(__builtin_sqrt, __builtin_sqrt)(x[lane]);
+    return root;
+}
+
+/* Exact. One instruction where there is one; otherwise adding TJ_WHOLE rounds |x| to an integer, one too many at most. */
+TJ_FN V tj_floor(V x) {
+#if defined(__SSE4_1__) || defined(__aarch64__)
+    V floor = x;
+    for (int lane = 0; lane < W; lane++) floor[lane] = TJ_C(__builtin_floor, __builtin_floor)(x[lane]);
+    return floor;
+#else
+    V nearest = (V)((tj_u)((tj_abs(x) + TJ_WHOLE) - TJ_WHOLE) | ((tj_u)x & TJ_SIGN));
+    V floor = nearest - tj_select((I)(nearest > x), tj_splat(1), tj_splat(0));
+    return tj_select((I)(tj_abs(x) < TJ_WHOLE), floor, x);
+#endif
+}
+
+/* --- exponentials ------------------------------------------------------------------------------------------------------ */
+
+/* P in e^r = 1 + r + r^2 P(r), |r| <= ln(2)/2. Error relative to e^r - 1: degree 10, 2^-61.3 (float: degree 4, 2^-26.1). */
+TJ_FN V tj_exp_polynomial(V r, V r2) {
+#if defined(TJ_F64)
+    V r4 = r2 * r2;
+    V low = (0x1p-1 + 0x1.5555555555559p-3 * r) + r2 * (0x1.5555555555559p-5 + 0x1.111111110f6f7p-7 * r);
+    V middle = (0x1.6c16c16c161bdp-10 + 0x1.a01a01af9c6c3p-13 * r) + r2 * (0x1.a01a01a06e40dp-16 + 0x1.71ddf948e54d2p-19 * r);
+    V high = (0x1.27e4f533e7bffp-22 + 0x1.af5cd76a08835p-26 * r) + r2 * 0x1.1f3c85f7a6074p-29;
+    return low + r4 * (middle + r4 * high);
+#else
+    return (0x1.fffffep-2f + 0x1.5554aap-3f * r) + r2 * ((0x1.55579ep-5f + 0x1.122c76p-7f * r) + r2 * 0x1.6ab2d8p-10f);
+#endif
+}
+
+/* a * 2^n for shifted = n + TJ_SHIFT, -2 bias < n < 2 bias: by two factors near 2^(n/2), so that an overflow gives inf and
+ * a subnormal result is rounded once. */
+TJ_FN V tj_scale(V a, V shifted) {
+    tj_u exponents = ((tj_u)shifted - (tj_u)tj_splat(TJ_SHIFT)) + (tj_uint)(2 * TJ_BIAS); /* of both factors together */
+    tj_u half = exponents >> 1;
+    return a * (V)(half << TJ_MANTISSA) * (V)((exponents - half) << TJ_MANTISSA);
+}
+
+/* Range: x = n ln 2 + r with n = round(x / ln 2), |r| <= ln(2)/2, and ln 2 in two parts so that x - n ln 2 is all but exact.
+ * At most 1.1 ulp, subnormal results included; e^-inf = 0, and inf from 709.78 (88.72) on. */
+TJ_FN V tj_exp(V x) {
+    const V low = tj_splat(TJ_C(-746., -104.)), high = tj_splat(TJ_C(710., 89.));
+    V within = tj_select((I)(x < low), low, tj_select((I)(x > high), high, x)); /* keeps NaN */
+    V shifted = within * TJ_LOG2E + TJ_SHIFT;
+    V n = shifted - TJ_SHIFT;
+    V r = (within - n * TJ_LN2_HIGH) - n * TJ_LN2_LOW;
+    V r2 = r * r;
+    return tj_scale(1 + (r + r2 * tj_exp_polynomial(r, r2)), shifted);
+}
+
+/* e^x - 1 = 2 (power q + (power - 1/2)) with power = 2^(n-1), q = e^r - 1 relative to itself (r as in tj_exp, with the
+ * part that its rounding lost). For -TJ_EXPM1_LOW <= x <= 710 (89). */
+#define TJ_EXPM1_LOW TJ_C(40., 20.) /* e^x - 1 rounds to -1 below */
+TJ_FN V tj_expm1_parts(V x, V *power) {
+    V shifted = x * TJ_LOG2E + TJ_SHIFT;
+    V n = shifted - TJ_SHIFT;
+    V high = x - n * TJ_LN2_HIGH, low = n * TJ_LN2_LOW;
+    V r = high - low;
+    V lost = (high - r) - low;
+    V r2 = r * r;
+    *power = (V)((((tj_u)shifted - (tj_u)tj_splat(TJ_SHIFT)) + (tj_uint)(TJ_BIAS - 1)) << TJ_MANTISSA);
+    return r + (r2 * tj_exp_polynomial(r, r2) + lost);
+}
+
+/* power - 1/2 is exact or power dominates: nothing cancels but q against it for n = 1. At most 2.5 ulp. */
+TJ_FN V tj_expm1(V x) {
+    const V low = tj_splat(-TJ_EXPM1_LOW), high = tj_splat(TJ_C(710., 89.));
+    V power, q = tj_expm1_parts(tj_select((I)(x < low), low, tj_select((I)(x > high), high, x)), &power);
+    return 2 * (power * q + (power - TJ_C(0.5, 0.5)));
+}
+
+/* (e^2a - 1) / (e^2a + 1) of a = |x|, both from the parts of e^2a - 1; 1 from 22 (10) on. At most 3 ulp. */
+TJ_FN V tj_tanh(V x) {
+    const V high = tj_splat(TJ_C(22., 10.));
+    V a = tj_abs(x), power;
+    V q = tj_expm1_parts(2 * tj_select((I)(a > high), high, a), &power);
+    V ratio = (power * q + (power - TJ_C(0.5, 0.5))) / (power * q + (power + TJ_C(0.5, 0.5)));
+    return (V)((tj_u)ratio | ((tj_u)x & TJ_SIGN));
+}
+
+/* 1 / (1 + e^-x), or e^x / (1 + e^x) where x < 0: the exponential never overflows. At most 2.5 ulp. */
+TJ_FN V tj_logistic(V x) {
+    V e = tj_exp(-tj_abs(x));
+    return tj_select((I)(x < 0), e, tj_splat(1)) / (1 + e);
+}
+
+/* --- logarithms -------------------------------------------------------------------------------------------------------- */
+
+/* x = 2^exponent * m with sqrt(1/2) <= m < sqrt(2), for normal positive x; `unit` is exponent + TJ_BIAS as an integer. */
+TJ_FN V tj_split(V x, tj_u *unit) {
+    tj_u moved = (tj_u)x + (TJ_ONE - TJ_SQRT_HALF);
+    *unit = moved >> TJ_MANTISSA;
+    return (V)((moved & TJ_FRACTION) + TJ_SQRT_HALF);
+}
+
+/* unit as a REAL, plus TJ_WHOLE. */
+TJ_FN V tj_exponent(tj_u unit) { return (V)(unit | (tj_u)tj_splat(TJ_WHOLE)); }
+
+/* s (f - log(1 + f) stripped of its f): log(1 + f) = f - s (f - z R(z)), where s = f / (2 + f), z = s^2, R = the series of
+ * 2 atanh(s) from s^3 on. s <= 0.1716; degree 6, 2^-59.5 (float: degree 2, 2^-30.2). */
+TJ_FN V tj_log_tail(V f) {
+    V s = f / (2 + f), z = s * s;
+#if defined(TJ_F64)
+    V z2 = z * z;
+    V low = (0x1.5555555555592p-1 + 0x1.999999997ff63p-2 * z) + z2 * (0x1.24924941dbe73p-2 + 0x1.c71c52190249bp-3 * z);
+    V high = (0x1.74663bf6e968cp-3 + 0x1.39a2012b1ca95p-3 * z) + z2 * 0x1.2f02ca55e4f1cp-3;
+    V series = low + z2 * z2 * high;
+#else
+    V series = 0x1.55557ap-1f + z * (0x1.995edcp-2f + z * 0x1.31dfb8p-2f);
+#endif
+    return s * (f - z * series);
+}
+
+/* k ln 2 + log(m): k ln 2 in two parts, the first exact. log(0) = -inf, log(x < 0) = NaN; subnormal x is scaled up first.
+ * At most 1.1 ulp. */
+TJ_FN V tj_log(V x) {
+    const REAL bias = TJ_WHOLE + TJ_BIAS;
+    I small = (I)(x < TJ_MIN_NORMAL);
+    tj_u unit;
+    V f = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit) - 1;
+    V k = tj_exponent(unit) - tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
+    V result = k * TJ_LN2_HIGH + (f - (tj_log_tail(f) - k * TJ_LN2_LOW));
+    result = tj_select((I)(x > 0), result, tj_select((I)(x < 0), tj_splat(TJ_NAN), tj_splat(-TJ_INF)));
+    return tj_select((I)(x < TJ_INF), result, x); /* inf and NaN are their own logarithms */
+}
+
+/* log(u) + lost / u with u = 1 + x as rounded and lost the rest of it; 1 / u to first orders is enough. At most 1.5 ulp. */
+TJ_FN V tj_log1p(V x) {
+    V u = 1 + x, lost = x - (u - 1);
+    tj_u unit;
+    V f = tj_split(u, &unit) - 1;
+    V k = tj_exponent(unit) - (TJ_WHOLE + TJ_BIAS);
+    V shrink = (V)(((tj_uint)(2 * TJ_BIAS) - unit) << TJ_MANTISSA); /* 2^-k */
+    lost = tj_select((I)(u < TJ_C(0x1p60, 0x1p30)), lost * shrink, tj_splat(0));
+    V rest = lost - lost * (f - f * f);
+    V result = k * TJ_LN2_HIGH + (f - (tj_log_tail(f) - (k * TJ_LN2_LOW + rest)));
+    result = tj_select((I)(u > 0), result, tj_select((I)(u < 0), tj_splat(TJ_NAN), tj_splat(-TJ_INF)));
+    return tj_select((I)(x < TJ_INF), result, x);
+}
+
+/* --- powers ------------------------------------------------------------------------------------------------------------ */
+
+TJ_FN V tj_head(V x) { return (V)((tj_u)x & TJ_HEAD); }
+
+/* log2 of x = |x| > 0 (as if normal) as high + low, to 2^-64 (float: 2^-33) of itself. log2(m) = s (C0 + z (C1 + z Q(z))),
+ * s = (m - 1) / (m + 1), z = s^2; every factor that needs it is a head of half the bits and a rest, so that products of
+ * heads are exact. Q: degree 6, 2^-66.3 (float: degree 2, 2^-36.8). */
+TJ_FN V tj_log2_parts(V x, V *low) {
+    const REAL bias = TJ_WHOLE + TJ_BIAS;
+    const REAL c0 = TJ_C(0x1.7154768p+1, 0x1.716p+1), c0_rest = TJ_C(-0x1.6a3e80f444178p-26, -0x1.7135a8p-12);
+    const REAL c1 = TJ_C(0x1.ec709ep-1, 0x1.ec8p-1), c1_rest = TJ_C(-0x1.e2fe0145b01f5p-28, -0x1.ec478cp-14);
+    I small = (I)(x < TJ_MIN_NORMAL);
+    tj_u unit;
+    V m = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit);
+    V k = tj_exponent(unit) - tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
+
+    V f = m - 1, sum = m + 1, inverse = 1 / sum;
+    V sum_head = tj_head(sum), sum_rest = m - (sum_head - 1);
+    V s = f * inverse, s_head = tj_head(s);
+    V s_rest = ((f - s_head * sum_head) - s_head * sum_rest) * inverse;
+
+    V z = s * s, z_head = tj_head(z);
+    V z_rest = (s_head * s_head - z_head) + s_rest * (s_head + s);
+#if defined(TJ_F64)
+    V z2 = z * z;
+    V q = (0x1.2776c50ef9d24p-1 + 0x1.a61762a759843p-2 * z) + z2 * (0x1.484b142199055p-2 + 0x1.0c9a63d6c297ep-2 * z);
+    q = q + z2 * z2 * ((0x1.c69f8c1693dfcp-3 + 0x1.87b0c1bb4884dp-3 * z) + z2 * 0x1.85e91d9ff52bap-3);
+#else
+    V q = 0x1.27770ep-1f + z * (0x1.a5bbfcp-2f + z * 0x1.59edaep-2f);
+#endif
+    V linear = z_head * c1, rest = c0_rest + (z_rest * c1 + z * (c1_rest + z * q));
+    V slope = (c0 + linear) + rest, slope_head = tj_head(slope);
+    V slope_rest = ((c0 - slope_head) + linear) + rest;
+
+    V head = s_head * slope_head, tail = s_head * slope_rest + s_rest * slope;
+    V high = k + head;
+    *low = ((k - high) + head) + tail;
+    return high;
+}
+
+/* 2^(y log2|x|), the exponent as an integer and a rest that two parts make exact to 2^-53 (2^-24). 2^r = 1 + r (ln 2 + r Q),
+ * |r| <= 1/2: degree 9, 2^-56.5 (float: degree 4, 2^-28.2). At most 1.5 ulp. Zeros, infinities, NaNs and the signs of
+ * negative bases (x^integer; NaN for other powers) as C99 has them; pow(x, 0) = pow(1, y) = 1 for NaNs too. */
+TJ_FN V tj_pow(V x, V y) {
+    const V one = tj_splat(1), infinite = tj_splat(TJ_INF);
+    V base = tj_abs(x), log_low, log_high = tj_log2_parts(base, &log_low);
+    /* A larger |y| takes every base but 1 out of range as well, and this one overflows nowhere. */
+    const V bound = tj_splat(TJ_C(0x1p70, 0x1p40));
+    V times = tj_select((I)(y > bound), bound, tj_select((I)(y < -bound), -bound, y));
+    V times_head = tj_head(times), log_head = tj_head(log_high);
+    V product = times_head * log_head;
+    V product_rest = (times - times_head) * log_head + times * ((log_high - log_head) + log_low);
+
+    V power = product + product_rest;
+    power = tj_select((I)(base == infinite), y * infinite, tj_select((I)(base == 0), y * -infinite, power));
+    const V lowest = tj_splat(TJ_C(-1078., -152.)), highest = tj_splat(TJ_C(1026., 130.));
+    I below = (I)(power < lowest), above = (I)(power > highest);
+    V shifted = tj_select(below, lowest, tj_select(above, highest, power)) + TJ_SHIFT;
+    V r = (product - (shifted - TJ_SHIFT)) + product_rest, r2 = r * r;
+#if defined(TJ_F64)
+    V r4 = r2 * r2;
+    V q = (0x1.ebfbdff82c594p-3 + 0x1.c6b08d704a061p-5 * r) + r2 * (0x1.3b2ab6fba232cp-7 + 0x1.5d87fe78be242p-10 * r);
+    V high = (0x1.43091308f226bp-13 + 0x1.ffcbfbe165bc8p-17 * r) + r2 * (0x1.62bfd4fab091ep-20 + 0x1.b5261b2b08f37p-24 * r);
+    q = q + r4 * (high + r4 * (0x1.e60609bc6cf7dp-28 + 0x1.e81fdc49fea44p-32 * r));
+#else
+    V q = (0x1.ebfbdcp-3f + 0x1.c6af84p-5f * r) + r2 * ((0x1.3b2daep-7f + 0x1.5f0716p-10f * r) + r2 * 0x1.41af56p-13f);
+#endif
+    V result = tj_scale(1 + (r * TJ_LN2 + r2 * q), shifted);
+    result = tj_select(below, tj_splat(0), tj_select(above, infinite, result));
+
+    V half = TJ_C(0.5, 0.5) * y; /* y is odd if it is an integer and half of it is not */
+    V sign = (V)((tj_u)x & TJ_SIGN);
+    V odd_sign = tj_select((I)(tj_floor(half) == half), tj_splat(0), sign);
+    V integral = (V)((tj_u)result | (tj_u)odd_sign);
+    V fractional = tj_select((I)(x < 0), tj_select((I)(base == infinite), result, tj_splat(TJ_NAN)), result);
+    result = tj_select((I)(tj_floor(y) == y), integral, fractional);
+    result = tj_select((I)(y != y), tj_select((I)(x == one), one, y), tj_select((I)(x != x), x, result));
+    return tj_select((I)(y == 0), one, result);
+}
+
+/* --- circular functions: the C library's, lane by lane ------------------------------------------------------------------ */
+TJ_FN V tj_sin(V x) {
+    V result = x;
+    for (int lane = 0; lane < W; lane++) result[lane] = TJ_C(__builtin_sin, __builtin_sin)(x[lane]);
+    return result;
+}
+
+TJ_FN V tj_cos(V x) {
+    V result = x;
+    for (int lane = 0; lane < W; lane++) result[lane] = TJ_C(__builtin_cos, __builtin_cos)(x[lane]);
+    return result;
+}

@@ -1,0 +1,142 @@
+"""The trajectory kernel as a program of this machine: generated C, one call for any number of patients, on all cores."""
+
+import ctypes
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from thrombojax.codegen import build, emit_c
+from thrombojax.codegen.program import Program
+from thrombojax.codegen.program import build as trace_program
+from thrombojax.dosing.timeline import Timeline
+from thrombojax.models.protocol import Model
+from thrombojax.solve.pieces import Plan
+from thrombojax.solve.xla import Watch
+
+_FIELDS = (
+    "groups row p p_step y0 wide segments start length h era dose rate phase steps fresh changed inside pick first window "
+    "number keep saved saved_step endpoint finite threads"
+).split()
+_WHOLE = {"groups", "wide", "segments", "saved_step", "threads"}
+
+
+class _Job(ctypes.Structure):
+    """The `Job` of trajectory.c."""
+
+    _fields_ = [(name, ctypes.c_int64 if name in _WHOLE else ctypes.c_void_p) for name in _FIELDS]
+
+
+class Kernel:
+    """A compiled kernel: its program, its library, and how many patients share a vector."""
+
+    def __init__(self, program: Program, library: ctypes.CDLL, dtype: Any):
+        self.program, self.library, self.dtype = program, library, np.dtype(dtype)
+        library.thrombojax_run.argtypes = [ctypes.POINTER(_Job)]
+        self.lanes = int(library.thrombojax_lanes())
+
+
+@functools.lru_cache(maxsize=64)
+def kernel(model: Model, plan: Plan, precision: str) -> Kernel:
+    """Trace, print, compile and load. Raises CannotTranslate, NoCompiler, or RunError for an unsafe cache."""
+    program = trace_program(model, plan)
+    library = build.load(emit_c.source(program, precision))
+    return Kernel(program, library, np.float32 if precision == "f32" else np.float64)
+
+
+def cores() -> int:
+    """How many threads this process may run at once."""
+    mine = getattr(os, "sched_getaffinity", None)  # a job's share of the machine, where the system says
+    return len(mine(0)) if mine else os.cpu_count() or 1
+
+
+def run(
+    made: Kernel,
+    plan: Plan,
+    p: Any,
+    y0: Any,
+    timeline: Timeline,
+    watch: Watch,
+    refine: int,
+    keep: np.ndarray,
+    rows: np.ndarray,
+    endpoints: Mapping[str, np.ndarray],
+    saved: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`, both C-ordered).
+
+    p, y0: structs of float64 `[patient]` arrays; keep: `[day]` bounds whose values are saved. Returns `[patient]` uint8,
+    whether the state stayed finite (only places of `rows` are written).
+    """
+    program, dtype = made.program, made.dtype
+    n = len(jax.tree.leaves(y0)[0])
+    hold: list[Any] = []
+
+    def address(a: Any) -> int:
+        hold.append(a)
+        return int(a.ctypes.data)
+
+    def array(a: Any, kind: Any = dtype) -> int:
+        return address(np.ascontiguousarray(a, kind))
+
+    def pointers(arrays: Sequence[np.ndarray | None]) -> int:
+        return array([0 if a is None else address(a) for a in arrays] or [0], np.uint64)
+
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(p)]
+    used = [np.ascontiguousarray(leaves[k]) for k in program.parameters]
+    segments = len(timeline.steps)
+    steps = np.asarray(timeline.steps) * refine
+    h = np.asarray(timeline.length) / np.maximum(steps, 1)
+    switches = [np.asarray(timeline.era), *(np.asarray(timeline.phase[key]) for key in plan.phases), *np.asarray(timeline.rate).T]
+    jumps = _differs(switches, segments)
+    position = np.full(segments + 1, -1, np.int32)
+    position[keep] = np.arange(len(keep))
+    if len(np.unique(keep)) != len(keep):
+        raise ValueError("days to save that share a bound")
+    finite = np.zeros(n, np.uint8)
+    numbers = [e[name] for e in watch.numbers for name in e]
+    job = _Job(
+        groups=-(-len(rows) // made.lanes),
+        row=array(np.resize(rows, -(-len(rows) // made.lanes) * made.lanes), np.int32),
+        p=pointers(used),
+        p_step=array([int(leaf.ndim > 0) for leaf in used] or [0], np.int64),
+        y0=pointers([np.ascontiguousarray(leaf, np.float64) for leaf in jax.tree.leaves(y0)]),
+        wide=1,
+        segments=segments,
+        start=array(timeline.start),
+        length=array(timeline.length),
+        h=array(h),
+        era=array(timeline.era),
+        dose=array(np.asarray(timeline.dose).T),
+        rate=array(np.asarray(timeline.rate).T),
+        phase=array([timeline.phase[key] for key in plan.phases] or [0]),
+        steps=array(steps, np.int32),
+        fresh=array(jumps | np.any(np.asarray(timeline.dose) != 0, axis=1), np.uint8),
+        changed=array(jumps | _differs([h], segments), np.uint8),
+        inside=array(watch.inside),
+        pick=array(watch.pick),
+        first=array(watch.first),
+        window=array(watch.window),
+        number=array(numbers or [0]),
+        keep=array(position, np.int32),
+        saved=pointers([saved.get(name) for name in program.observables]),
+        saved_step=n,
+        endpoint=pointers([endpoints[name] for name in program.endpoints]),
+        finite=address(finite),
+        threads=cores(),
+    )
+    if made.library.thrombojax_run(ctypes.byref(job)):
+        raise MemoryError
+    return finite
+
+
+def _differs(rows: Sequence[np.ndarray], segments: int) -> np.ndarray:
+    """Segments in which any row differs from the segment before (the first always does)."""
+    changed = np.zeros(segments, bool)
+    changed[:1] = True
+    for row in rows:
+        changed[1:] |= row[1:] != row[:-1]
+    return changed

@@ -1,0 +1,167 @@
+"""What a trajectory is made of, whatever runs it: pure functions of flat states (tuples of the State's leaves).
+
+`xla` composes them with `lax.scan`; code generation traces each one once and prints it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from thrombojax.dosing.timeline import Column
+from thrombojax.endpoints.reducers import REDUCERS, Seen
+from thrombojax.models import struct
+from thrombojax.models.protocol import Inputs, Key, Model
+from thrombojax.models.struct import Scalar
+from thrombojax.solve import linear
+from thrombojax.solve.steppers import Exact, FixedSteps, Stepper
+
+Flat = tuple[Any, ...]
+Slopes = tuple[Flat, Flat]
+"""Values of the observables, and their slopes per day."""
+
+
+class Reduction(NamedTuple):
+    """Static part of an endpoint: which reducer, over which observable (or which columns for a dose)."""
+
+    name: str
+    reducer: str
+    observable: str
+    columns: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """Static part of a trajectory: what to compile for. save: observables kept at every bound."""
+
+    columns: tuple[Column, ...]
+    reductions: tuple[Reduction, ...]
+    save: tuple[str, ...]
+    phases: tuple[Key, ...]
+    infusions: bool
+    stepper: Stepper = FixedSteps()
+
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Everything that is looked at."""
+        return tuple(dict.fromkeys([*self.save, *(r.observable for r in self.reductions if r.observable)]))
+
+
+class Part(NamedTuple):
+    """One segment as reducers see it, besides the observables; dose, rate: per column; inside, pick: per endpoint."""
+
+    start: Scalar
+    length: Scalar
+    dose: Sequence[Scalar]
+    rate: Sequence[Scalar]
+    inside: Sequence[Scalar]
+    pick: Sequence[Scalar]
+
+
+def state(model: Model, flat: Sequence[Any]) -> Any:
+    return struct.unflatten(model.State, flat)
+
+
+def scales(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
+    """What an amount of each column is multiplied by."""
+    if not any(c.per_kg for c in columns):
+        return [1.0 for _ in columns]
+    weight = struct.as_dict(p)[model.weight]
+    return [weight if c.per_kg else jnp.ones_like(weight) for c in columns]
+
+
+def targets(model: Model, plan: Plan, p: Any, scale: Sequence[Scalar]) -> list[list[tuple[int, Scalar]]]:
+    """Per column: the places in the flat state that an amount reaches, and how much of it."""
+    index = {name: i for i, name in enumerate(struct.names(model.State))}
+    return [
+        [(index[leaf], fraction(p) * scale[c]) for leaf, fraction in model.entries[column.key].into.items()]
+        for c, column in enumerate(plan.columns)
+    ]
+
+
+def inject(into: Sequence[Sequence[tuple[int, Scalar]]], dose: Sequence[Scalar], flat: Sequence[Any]) -> Flat:
+    """State after the boluses of a bound."""
+    after = list(flat)
+    for c, places in enumerate(into):
+        for i, factor in places:
+            after[i] = after[i] + dose[c] * factor
+    return tuple(after)
+
+
+def infuse(into: Sequence[Sequence[tuple[int, Scalar]]], rate: Sequence[Scalar]) -> dict[int, Scalar]:
+    """Constant rates into states, by their places."""
+    rates: dict[int, Scalar] = {}
+    for c, places in enumerate(into):
+        for i, factor in places:
+            rates[i] = rates.get(i, 0.0) + rate[c] * factor
+    return rates
+
+
+def derivative(
+    model: Model, t: Scalar, flat: Sequence[Any], p: Any, u: Inputs, rates: Mapping[int, Scalar]
+) -> tuple[Any, ...]:
+    d = jax.tree.leaves(model.rhs(t, state(model, flat), p, u))
+    return tuple(d[i] + rates[i] if i in rates else d[i] for i in range(len(d)))
+
+
+def see(model: Model, plan: Plan, flat: Sequence[Any], p: Any) -> Flat:
+    """Values of `plan.observables`."""
+    seen = struct.as_dict(model.observe(state(model, flat), p))
+    return tuple(seen[name] for name in plan.observables)
+
+
+def slopes(
+    model: Model, plan: Plan, t: Scalar, flat: Sequence[Any], p: Any, u: Inputs, rates: Mapping[int, Scalar]
+) -> Slopes:
+    """Values of `plan.observables` and how fast they change along the trajectory."""
+    flat = tuple(flat)
+    return jax.jvp(lambda flat: see(model, plan, flat, p), (flat,), (derivative(model, t, flat, p, u, rates),))
+
+
+def exact(model: Model, plan: Plan, p: Any, u: Inputs, rates: Mapping[int, Scalar], h: Scalar) -> Exact | None:
+    """Half-step propagator of the linear compartments, with their infusions."""
+    if model.linear_block is None or not isinstance(plan.stepper, FixedSteps):
+        return None
+    block = model.linear_block(p, u)
+    index = {name: i for i, name in enumerate(struct.names(model.State))}
+    states = tuple(index[name] for name in block.states)
+    inputs = {k: rates[i] for k, i in enumerate(states) if i in rates}
+    return Exact(states, linear.increment(linear.generator(block, inputs), 0.5 * h))
+
+
+def begin(plan: Plan, values: Sequence[Any], zero: Scalar, first: Sequence[Scalar], numbers: Sequence[Any]) -> Any:
+    """Carries of all reducers, from the values before any dose."""
+    seen = dict(zip(plan.observables, values, strict=True))
+    return tuple(
+        REDUCERS[r.reducer].init(seen.get(r.observable, zero), first[i], numbers[i])
+        for i, r in enumerate(plan.reductions)
+    )
+
+
+def reduce(
+    plan: Plan, carries: Any, part: Part, start: Slopes, end: Slopes, numbers: Sequence[Any], scale: Sequence[Scalar]
+) -> Any:
+    """Carries of all reducers after one more segment; start: after its doses, end: before those of its end."""
+    return tuple(
+        REDUCERS[r.reducer].update(carries[i], _seen(plan, r, i, carries[i], part, start, end, scale), numbers[i])
+        for i, r in enumerate(plan.reductions)
+    )
+
+
+def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slopes, end: Slopes,
+          scale: Sequence[Scalar]) -> Seen:  # fmt: skip
+    given: Scalar = 0.0
+    if REDUCERS[r.reducer].kind == "dose":
+        given = sum((scale[c] * (part.dose[c] + part.rate[c] * part.length) for c in r.columns), 0.0 * carry[0])
+        ends = (given,) * 4
+    else:
+        o = plan.observables.index(r.observable)
+        ends = (start[0][o], start[1][o], end[0][o], end[1][o])
+    return Seen(part.start, part.length, *ends, part.inside[i], part.pick[i], given)
+
+
+def finish(plan: Plan, carries: Any, window: Sequence[Any], numbers: Sequence[Any]) -> dict[str, Any]:
+    """Endpoints by name; window: per endpoint (from, to) in days."""
+    return {
+        r.name: REDUCERS[r.reducer].finish(carries[i], window[i], numbers[i]) for i, r in enumerate(plan.reductions)
+    }
