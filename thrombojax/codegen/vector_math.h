@@ -221,8 +221,9 @@ TJ_FN V tj_log1p(V x) {
 
 TJ_FN V tj_head(V x) { return (V)((tj_u)x & TJ_HEAD); }
 
-/* log2 of x = |x| > 0, finite, as high + low, to about 2^-64 (float: 2^-33) of itself. log2(m) = s (C0 + z (C1 + z Q(z))), s = (m - 1) / (m + 1), z = s^2; every factor that needs it is a head of half the bits and a rest, so that products of
- * heads are exact. Q: degree 6, 2^-66.3 (float: degree 2, 2^-36.8). */
+/* log2 of finite x > 0 as high + low, to about 2^-64 (float: 2^-33) of itself: log2(m) = s (C0 + z (C1 + z Q(z))), where
+ * s = (m - 1) / (m + 1), z = s^2. Every factor that needs it is a head of half the bits and a rest: products of heads are
+ * exact. Q: degree 6, 2^-66.3 (float: degree 2, 2^-36.8). */
 TJ_FN V tj_log2_parts(V x, V *low) {
     const REAL bias = TJ_WHOLE + TJ_BIAS;
     const REAL c0 = TJ_C(0x1.7154768p+1, 0x1.716p+1), c0_rest = TJ_C(-0x1.6a3e80f444178p-26, -0x1.7135a8p-12);
