@@ -63,7 +63,8 @@ def _translate(g: Graph, eqn: Any, args: list[Node]) -> list[Node]:
     nested = next((params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in params), None)
     if nested is not None and name not in ("scan", "while"):
         inner, consts = (nested.jaxpr, nested.consts) if hasattr(nested, "consts") else (nested, ())
-        return _inline(g, inner, consts, args)
+        results = _inline(g, inner, consts, args)
+        return [_rare(g, r) for r in results] if params.get("name") == "rarely" else results
     if name == "cond":
         return _cond(g, params["branches"], args[0], args[1:])
     if name in ("optimization_barrier",):
@@ -75,6 +76,15 @@ def _translate(g: Graph, eqn: Any, args: list[Node]) -> list[Node]:
     if rule is None:
         raise CannotTranslate(_problem(eqn, f"primitive {name!r} has no translation to generated code"))
     return [rule(g, args, params, eqn)]
+
+
+def _rare(g: Graph, node: Node) -> Node:
+    """A selection as one whose first choice is computed only where it is needed."""
+    name, args, _ = g.operations[node]
+    if name != "select":
+        return node
+    condition, value, otherwise = args
+    return g.add("rare", condition, otherwise, value)
 
 
 def _check_scalar(eqn: Any) -> None:

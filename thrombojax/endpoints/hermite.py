@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from thrombojax.endpoints.rare import rarely
 from thrombojax.models.struct import Scalar
 
 POLISH = 6
@@ -87,7 +88,7 @@ def above(c: Cubic, level: Scalar) -> tuple[Scalar, Scalar]:
     first: Scalar = 2.0
     for a, b, va, vb in zip(knots[:-1], knots[1:], values[:-1], values[1:], strict=True):
         up, down = va >= level, vb >= level
-        s = _crossing(c, level, a, b, va, vb)
+        s = rarely(up != down, a, _crossing, c, level, a, b, va, vb)
         inside = jnp.where(up & down, b - a, jnp.where(up, s - a, jnp.where(down, b - s, 0.0)))
         share = share + inside
         entered = jnp.where(up, a, jnp.where(down, s, 2.0))
