@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from thrombojax import execute, report, store
+from thrombojax.codegen import build
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import InputError, Problem, RunError, unknown
 from thrombojax.execute.audit import audit as run_audit
@@ -28,7 +29,7 @@ from thrombojax.study.schema import load
 
 TOPICS = ("devices", "models", "cohorts", "drugs", "parameters", "states", "endpoints", "observables")
 HERE = Path(__file__).parent
-KERNEL = ("models", "drugs", "endpoints", "solve", "dosing", "patients")
+KERNEL = ("models", "drugs", "endpoints", "solve", "codegen", "dosing", "patients")
 """Folders whose text decides a result's bytes."""
 
 
@@ -202,13 +203,15 @@ def kernel_hash(plan: plans.Plan) -> str:
     digest = hashlib.sha256()
     for folder in KERNEL:
         for path in sorted((HERE / folder).rglob("*")):
-            if path.suffix in (".py", ".toml"):
+            if path.suffix in (".py", ".toml", ".c", ".h"):
                 digest.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
     if plan.model.file is not None:
         digest.update(Path(plan.model.file).read_bytes())
     head = plan.study.head
     said = (version("jax"), version("jaxlib"), version("numpy"), _device(), plan.backend, head.precision, head.accuracy)
     digest.update(repr(said).encode())
+    if plan.backend == "native":
+        digest.update(build.identity().encode())
     return digest.hexdigest()
 
 

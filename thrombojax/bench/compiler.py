@@ -3,25 +3,25 @@
 import ctypes
 import functools
 import os
-import shlex
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from thrombojax.codegen import build
+
 HERE = Path(__file__).parent
-VARIABLE = "THROMBOJAX_CC"
 FLAGS = ("-O3", "-ffast-math", "-fopenmp-simd", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
-NATIVE = (("-march=native",), ("-mcpu=native",), ())
 MATHS = (("-lmvec", "-lm"), ("-lm",))
 """glibc's vector exp and log where they exist; the loops over lanes are left to the compiler elsewhere."""
 
 
 def command() -> tuple[str, ...]:
-    """The compiler and its own words: `THROMBOJAX_CC`, else `cc`; empty where there is none."""
-    words = tuple(shlex.split(os.environ.get(VARIABLE, "cc")))
-    return words if words and shutil.which(words[0]) else ()
+    """The compiler that generated kernels are built by (`THROMBOJAX_CC`, else `cc`); empty where there is none."""
+    try:
+        return build.compiler()
+    except build.NoCompiler:
+        return ()
 
 
 def version() -> str | None:
@@ -30,10 +30,9 @@ def version() -> str | None:
     return said.splitlines()[0] if said else None
 
 
-@functools.cache
 def native() -> tuple[str, ...]:
-    """The flag by which this compiler uses all of this processor's instructions."""
-    return next((flags for flags in NATIVE if _run([*command(), *flags, "-E", "-x", "c", os.devnull]) is not None), ())
+    """The flag by which the compiler uses all of this processor's instructions."""
+    return tuple(filter(None, [build.native_flag()]))
 
 
 @functools.cache

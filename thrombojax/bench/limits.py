@@ -13,10 +13,9 @@ import numpy as np
 
 from thrombojax.bench import compiler, machine, prototype
 from thrombojax.errors import RunError
-from thrombojax.models import struct
 
-BLOCKS = (256, 2048, 8192)
-"""Patients of a block that the tuning of XLA tries."""
+BLOCKS = (256, 2048)
+"""Patients of a block that the tuning of XLA tries; the number of patients is a multiple of them on every core."""
 REALS = {"f32": "float", "f64": "double"}
 
 Call = Callable[[], np.ndarray]
@@ -96,7 +95,7 @@ def _blocks(y: Any, p: Any, block: int, dtype: Any) -> Any:
 
     count = jax.tree.leaves(y)[0].shape[0] // block
     parts = jax.tree.map(lambda a: a.reshape(count, block), (y, p))
-    return jax.lax.map(lambda part: _course(*part, dtype), parts)
+    return jax.lax.map(lambda part: _course(part[0], part[1], dtype), parts)
 
 
 def _course(y: Any, p: Any, dtype: Any) -> Any:
@@ -129,8 +128,3 @@ def step(y: Any, p: Any, h: Any) -> Any:
     k3 = slope(ahead(k2, h / 2))
     k4 = slope(ahead(k3, h))
     return jax.tree.map(lambda a, b, c, d, e: a + h / 6 * (b + 2 * c + 2 * d + e), y, k1, k2, k3, k4)
-
-
-def names() -> tuple[str, ...]:
-    """Parameters in the order in which every form of the prototype takes them."""
-    return struct.names(prototype.Parameters)

@@ -32,7 +32,9 @@ def objective(
     """(value, value and gradient) as functions of the doses, over all patients, blocks of them on every core."""
     at = np.asarray([line.bound(day) for day in weeks])
     slot, column = (np.asarray(a) for a in np.nonzero(line.timeline.dose))
-    timeline = jax.tree.map(lambda a: np.asarray(a, dtype if np.asarray(a).dtype.kind == "f" else np.int32), line.timeline)
+    timeline = jax.tree.map(
+        lambda a: np.asarray(a, dtype if np.asarray(a).dtype.kind == "f" else np.int32), line.timeline
+    )
 
     def loss(most: int) -> Callable[[Any, Any, Any], Any]:
         plan = Plan(line.columns, (), ("platelets",), tuple(line.timeline.phase), line.infusions, FixedSteps(most))
@@ -43,7 +45,7 @@ def objective(
             given = jnp.zeros(timeline.dose.shape, dtype).at[slot, column].set(doses)
             weight = struct.as_dict(p)[model.weight]
             scale = [weight if c.per_kg else jnp.ones_like(weight) for c in line.columns]
-            out = trajectory(model, plan, p, y0, scale, timeline._replace(dose=given), watch, np.int32(1))
+            out = trajectory(model, plan, p, y0, scale, timeline._replace(dose=given), watch, jnp.int32(1))
             return jnp.sum(jnp.log(out.saved["platelets"][at] / dtype(TARGET)) ** 2)
 
         return total

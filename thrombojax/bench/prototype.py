@@ -131,9 +131,10 @@ MODEL = Model(
 
 
 def cohort(n: int, seed: int = 0) -> Cohort:
-    """n patients in float64: every parameter log-normal about its mean."""
-    draw = np.random.default_rng(seed)
-    p = struct.build(Parameters, lambda name, meta: meta.value * np.exp(SPREAD * draw.standard_normal(n)))
+    """n patients in float64, every parameter log-normal about its mean; a larger cohort begins with the same patients."""
+    means = np.asarray(MODEL.defaults)
+    drawn = means * np.exp(SPREAD * np.random.default_rng(seed).standard_normal((n, len(means))))
+    p = Parameters(*np.ascontiguousarray(drawn.T))
     y0 = struct.build(State, lambda name, meta: np.full(n, meta.value))
     return Cohort(p, y0, np.asarray(MODEL.max_rate(p)), np.full(n, OK, np.uint8))
 

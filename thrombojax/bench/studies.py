@@ -10,7 +10,9 @@ REDUCERS = ("peak", "nadir", "peak_day", "nadir_day", "mean", "auc")
 """The endpoints of every forward workload."""
 
 
-def write(folder: Path, n: int, *, weeks: int = WEEKS, precision: str = "f32", backend: str = "auto", daily: bool = False) -> Path:
+def write(
+    folder: Path, n: int, *, weeks: int = WEEKS, precision: str = "f32", backend: str = "auto", daily: bool = False
+) -> Path:
     """A study of n ITP patients on weekly romiplostim; daily: platelet counts of every day are kept too."""
     lines = [
         "schema = 1",

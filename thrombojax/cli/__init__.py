@@ -6,6 +6,7 @@ catch it). Results go to standard output, progress and messages to standard erro
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 TRACEBACK = "THROMBOJAX_TRACEBACK"
@@ -28,6 +29,7 @@ def _status(argv: Sequence[str] | None) -> int:
     from thrombojax.cli.app import app
     from thrombojax.errors import InputError, RunError
 
+    warnings.showwarning = lambda message, *_, **__: _say(str(message))
     try:
         app(args=None if argv is None else list(argv), prog_name="thrombojax")
     except SystemExit as done:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thrombojax.cli import options
+from thrombojax.cli import bench, options
 
 AUDIT = 256
 
@@ -22,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a third of the start-up time, and it can be searched and piped
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:

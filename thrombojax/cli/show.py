@@ -58,11 +58,21 @@ def write_json(value: Any, file: Path) -> None:
     if str(file) == "-":
         sys.stdout.write(text)
         return
+    write_text(text, file)
+
+
+def write_text(text: str, file: Path) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise InputError(Problem(str(file), f"cannot be written: {said}")) from None
+
+
+def check_writable(file: Path | None) -> None:
+    """Before long work: the folder of a file to be written is there."""
+    if file is not None and not file.parent.is_dir():
+        raise InputError(Problem(str(file), f"the folder {str(file.parent)!r} does not exist"))
 
 
 def _plain(value: Any) -> Any:

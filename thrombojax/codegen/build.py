@@ -98,23 +98,35 @@ def _cache() -> Path | None:
     path = folder()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(path, os.W_OK | os.X_OK) and not os.access(path, os.R_OK | os.X_OK):
-            return None
     except OSError:
         return None
     for each in (path, path.parent):
         if not _safe(each):
-            raise RunError(f"{each}: kernels are kept and run from there, so it must be a folder of yours that others cannot write")
+            raise RunError(
+                f"{each}: kernels are kept and run from there, so it must be a folder of yours that others cannot write"
+            )
     return path
 
 
-@functools.lru_cache(maxsize=256)
+def identity() -> str:
+    """All that decides a library's bytes besides its text: compiler, options, processor. Raises NoCompiler."""
+    command = compiler()
+    return "\0".join([*command, _version(command), *_flags(), processor()])
+
+
+def _flags() -> tuple[str, ...]:
+    return tuple(f for f in (*FLAGS, native_flag()) if f)
+
+
 def load(text: str) -> ctypes.CDLL:
     """The library of a source text, from the cache or compiled. Raises NoCompiler, or RunError for an unsafe cache."""
-    command = compiler()
-    flags = tuple(f for f in (*FLAGS, native_flag()) if f)
-    identity = "\0".join([text, *command, _version(command), *flags, processor()])
-    name = hashlib.sha256(identity.encode()).hexdigest()[:40]
+    return _load(text, identity())
+
+
+@functools.lru_cache(maxsize=256)
+def _load(text: str, identity: str) -> ctypes.CDLL:
+    command, flags = compiler(), _flags()
+    name = hashlib.sha256(f"{identity}\0{text}".encode()).hexdigest()[:40]
     cache = _cache()
     if cache is not None:
         found = _open(cache / f"{name}.so")
@@ -160,7 +172,10 @@ def _keep(made: Path, path: Path) -> ctypes.CDLL | None:
     """Move a library into the cache, whole or not at all, whoever else does the same; None where it cannot be kept."""
     content = made.read_bytes()
     try:
-        for target, data in ((path, content), (path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())):
+        for target, data in (
+            (path, content),
+            (path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode()),
+        ):
             handle, temporary = tempfile.mkstemp(dir=path.parent)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

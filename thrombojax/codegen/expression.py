@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 Node = int
+Symbol = tuple[str, int]
+"""An array of the kernel and a place in it."""
 
 MASKS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "is_finite"})
 """Operations whose result is true or false."""
@@ -18,7 +20,7 @@ COST = {"reciprocal": 8, "sqrt": 8, "exp": 30, "log": 30, "log1p": 40, "expm1": 
 
 
 class Operation(NamedTuple):
-    """name: `constant`, `symbol` or an operation; value: the number of a constant, the name of a symbol."""
+    """name: `constant`, `symbol` or an operation; value: the number of a constant, the Symbol of a symbol."""
 
     name: str
     args: tuple[Node, ...] = ()
@@ -43,7 +45,7 @@ class Graph:
     def truth(self, value: bool) -> Node:
         return self._place(Operation("constant", (), bool(value)), 0, key=("truth", bool(value)))
 
-    def symbol(self, name: str, level: int) -> Node:
+    def symbol(self, name: Symbol, level: int) -> Node:
         return self._place(Operation("symbol", (), name), level)
 
     def add(self, name: str, *args: Node) -> Node:
@@ -94,8 +96,8 @@ class Graph:
                     stack.extend((a, False) for a in reversed(args if rare or name != "rare" else args[:2]))
         return [n for n in found if self.operations[n].name not in ("constant", "symbol")]
 
-    def symbols(self, outputs: Iterable[Node], known: Iterable[Node] = ()) -> list[str]:
-        """Names of the symbols that `outputs` need when `known` is at hand."""
+    def symbols(self, outputs: Iterable[Node], known: Iterable[Node] = ()) -> list[Symbol]:
+        """Symbols that `outputs` need when `known` is at hand."""
         known = set(known)
         stack = [n for n in outputs if n not in known]
         seen = set(stack)

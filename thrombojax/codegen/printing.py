@@ -42,7 +42,7 @@ def statements(
     printer = _Printer(g, dialect, place, known, block)
     own = {array for (array, _), _ in block.writes}
     late = any(array in own for array, _ in g.symbols(block.nodes, known))
-    writes = []
+    writes: list[str] = []
     for (array, index), node in block.writes:
         if g.operations[node].name == "symbol" and g.operations[node].value == (array, index):
             continue

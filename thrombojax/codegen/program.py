@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thrombojax.codegen.expression import Graph, Node
+from thrombojax.codegen.regroup import regroup
 from thrombojax.codegen.trace import trace
 from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.models import struct
@@ -87,7 +88,7 @@ def build(model: Model, plan: Plan) -> Program:
     """Trace every piece. Raises CannotTranslate for what generated code does not have."""
     g = Graph()
     leaves = struct.names(model.Parameters)
-    p = struct.unflatten(model.Parameters, [g.symbol(("p", k), PATIENT) for k in range(len(leaves))])
+    p: Any = struct.unflatten(model.Parameters, [g.symbol(("p", k), PATIENT) for k in range(len(leaves))])
     y = _symbols(g, "y", len(struct.names(model.State)), POINT)
     t, h = g.symbol(("t", 0), POINT), g.symbol(("h", 0), SEGMENT)
     phase = {key: g.symbol(("phase", k), SEGMENT) for k, key in enumerate(plan.phases)}
@@ -119,7 +120,7 @@ def build(model: Model, plan: Plan) -> Program:
     def derivative(t: Any, y: Any, p: Any, u: Inputs, rate: Any) -> Any:
         return pieces.derivative(model, t, y, p, u, rates(p, rate))
 
-    d = trace(g, derivative, t, y, p, u, rate)
+    d = regroup(g, trace(g, derivative, t, y, p, u, rate), POINT)
     slope = Block(tuple((("d", i), node) for i, node in enumerate(d) if i not in known))
     look = _block("v", trace(g, lambda y, p: pieces.see(model, plan, y, p), y, p))
     bound, reducers = Block(()), {}
@@ -203,29 +204,27 @@ def _stored(g: Graph, leaves: Sequence[str], states: int, linear: tuple[int, ...
     """Choose what is kept per patient and per segment: values of a low level that a block of a higher one reads."""
     patient: dict[Node, None] = {}
     segment: dict[Node, None] = {}
+
+    def keep(node: Node, often: bool) -> None:
+        if g.operations[node].name in ("constant", "symbol") or g.is_mask(node):
+            return
+        if g.level[node] == PATIENT:
+            patient[node] = None
+        elif g.level[node] == SEGMENT and often:
+            segment[node] = None
+
     for name, block in blocks.items():
         often = name in ("middle", "last", "slope")
         for node in g.order(block.nodes):
-            for a in (*g.operations[node].args,):
-                if g.operations[a].name in ("constant", "symbol") or g.level[a] >= g.level[node]:
-                    continue
-                if g.level[a] == PATIENT and g.level[node] > PATIENT:
-                    patient[a] = None
-                elif g.level[a] == SEGMENT and often:
-                    segment[a] = None
+            for a in g.operations[node].args:
+                if g.level[a] < g.level[node] or g.is_mask(node):  # masks are not kept, but what they are made of
+                    keep(a, often)
         for node in block.nodes:
-            if g.operations[node].name not in ("constant", "symbol"):
-                if g.level[node] == PATIENT:
-                    patient[node] = None
-                elif g.level[node] == SEGMENT and often:
-                    segment[node] = None
+            keep(node, often)
     # A value of the segment that only values of the segment read is not kept: what they read of the patient is.
     kept = {**patient, **segment}
     used = {
-        s[1]
-        for nodes in (tuple(kept), *(b.nodes for b in blocks.values()))
-        for s in g.symbols(nodes)
-        if s[0] == "p"
+        s[1] for nodes in (tuple(kept), *(b.nodes for b in blocks.values())) for s in g.symbols(nodes) if s[0] == "p"
     }
     sizes: dict[str, int] = {}
     for operation in g.operations:

@@ -7,29 +7,29 @@ import functools
 import math
 import os
 import queue
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from thrombojax.dosing.timeline import Column, Schedule, Timeline
 from thrombojax.endpoints import Endpoint, windows
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve import native, pieces
-from thrombojax.solve.steppers import Adaptive, FixedSteps
 from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.steppers import Adaptive, FixedSteps
 from thrombojax.solve.xla import Watch, trajectory
 
 BACKENDS = ("native", "xla", "reference")
-BLOCK = {"xla": 1024, "reference": 64}
-"""Patients per launch. XLA: state and temporaries of a block stay in cache; reference: lockstep of vmap."""
+BLOCK = {"native": 16, "xla": 1024, "reference": 64}
+"""Patients per launch. native: at most so many lanes; XLA: state and temporaries of a block stay in cache; reference: lockstep
+of vmap."""
 STABLE = 2.5
 """Largest step x rate that is allowed (Runge-Kutta 4 is stable to 2.78)."""
 MOST_REFINE = 64
@@ -68,16 +68,20 @@ def dtype_of(precision: str) -> Any:
 
 
 def choose(backend: str, model: Model) -> str:
-    """The backend that runs: `auto` takes the fastest that the model allows."""
-    if backend == "auto":
-        return next(b for b in BACKENDS if b in model.backends)
-    if backend not in BACKENDS:
+    """The backend that runs: `auto` takes the fastest that the model allows; what this machine lacks is said in a warning."""
+    if backend not in ("auto", *BACKENDS):
         raise InputError(unknown("backend", "backend", backend, ("auto", *BACKENDS)))
-    if backend not in model.backends:
+    if backend != "auto" and backend not in model.backends:
         raise InputError(
             Problem("backend", f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}")
         )
-    return backend
+    wanted = [b for b in BACKENDS if b in model.backends] if backend == "auto" else [backend]
+    for name in wanted:
+        why = native.unusable(model) if name == "native" else None
+        if why is None:
+            return name
+        warnings.warn(f"backend native: {why}; xla runs instead", RuntimeWarning, stacklevel=3)
+    return "xla" if "xla" in model.backends else "reference"
 
 
 def refinement(accuracy: float) -> int:
@@ -126,11 +130,10 @@ def solve(
         made = native.kernel(model, plan, precision)
         for level, steps in refine.items():
             rows = np.flatnonzero((status == OK) & (factor == level))
-            if len(rows):
-                finite = native.run(
-                    made, plan, cohort.p, cohort.y0, schedule.timeline, watch, int(steps), keep, rows, result, saved
-                )
-                status[rows[finite[rows] == 0]] = NOT_FINITE
+            finite = native.run(
+                made, plan, cohort.p, cohort.y0, schedule.timeline, watch, int(steps), keep, rows, result, saved
+            )
+            status[rows[~finite]] = NOT_FINITE
         return _solution(result, saved, status)
     constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
     run = _compiled(model, plan, backend)

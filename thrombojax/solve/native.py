@@ -12,15 +12,17 @@ import numpy as np
 from thrombojax.codegen import build, emit_c
 from thrombojax.codegen.program import Program
 from thrombojax.codegen.program import build as trace_program
+from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.models.protocol import Model
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.xla import Watch
 
 _FIELDS = (
-    "groups row p p_step y0 wide segments start length h era dose rate phase steps fresh changed inside pick first window "
-    "number keep saved saved_step endpoint finite threads"
-).split()
+    *("groups", "row", "p", "p_step", "y0", "wide", "segments", "start", "length", "h", "era", "dose", "rate", "phase"),
+    *("steps", "fresh", "changed", "inside", "pick", "first", "window", "number", "keep", "saved", "saved_step"),
+    *("endpoint", "finite", "threads"),
+)
 _WHOLE = {"groups", "wide", "segments", "saved_step", "threads"}
 
 
@@ -47,6 +49,17 @@ def kernel(model: Model, plan: Plan, precision: str) -> Kernel:
     return Kernel(program, library, np.float32 if precision == "f32" else np.float64)
 
 
+@functools.lru_cache(maxsize=64)
+def unusable(model: Model) -> str | None:
+    """Why generated code cannot run this model here: no compiler that works, or something that has no translation."""
+    try:
+        build.load("int thrombojax_works(void) { return 1; }")
+        trace_program(model, Plan((), (), ("platelets",), (), False))
+    except (build.NoCompiler, CannotTranslate) as error:
+        return str(error)
+    return None
+
+
 def cores() -> int:
     """How many threads this process may run at once."""
     mine = getattr(os, "sched_getaffinity", None)  # a job's share of the machine, where the system says
@@ -66,11 +79,13 @@ def run(
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`, both C-ordered).
+    """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`).
 
-    p, y0: structs of float64 `[patient]` arrays; keep: `[day]` bounds whose values are saved. Returns `[patient]` uint8,
-    whether the state stayed finite (only places of `rows` are written).
+    p, y0: structs of float64 `[patient]` arrays; all C-ordered; keep: `[day]` bounds whose values are saved. Returns, per row, whether the
+    state stayed finite.
     """
+    if not len(rows):
+        return np.zeros(0, bool)
     program, dtype = made.program, made.dtype
     n = len(jax.tree.leaves(y0)[0])
     hold: list[Any] = []
@@ -90,7 +105,11 @@ def run(
     segments = len(timeline.steps)
     steps = np.asarray(timeline.steps) * refine
     h = np.asarray(timeline.length) / np.maximum(steps, 1)
-    switches = [np.asarray(timeline.era), *(np.asarray(timeline.phase[key]) for key in plan.phases), *np.asarray(timeline.rate).T]
+    switches = [
+        np.asarray(timeline.era),
+        *(np.asarray(timeline.phase[key]) for key in plan.phases),
+        *np.asarray(timeline.rate).T,
+    ]
     jumps = _differs(switches, segments)
     position = np.full(segments + 1, -1, np.int32)
     position[keep] = np.arange(len(keep))
@@ -128,9 +147,8 @@ def run(
         finite=address(finite),
         threads=cores(),
     )
-    if made.library.thrombojax_run(ctypes.byref(job)):
-        raise MemoryError
-    return finite
+    made.library.thrombojax_run(ctypes.byref(job))
+    return finite[rows] != 0
 
 
 def _differs(rows: Sequence[np.ndarray], segments: int) -> np.ndarray:
