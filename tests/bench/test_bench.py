@@ -1,0 +1,103 @@
+"""`thrombojax bench` on a tiny size: the record's schema, its pages and figure, what is wrong input."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from records import record, row
+
+from thrombojax.bench import child, found, measure, roofline
+from thrombojax.bench.operations import operations
+from thrombojax.bench.record import RATIOS, REQUIRED, build, markdown
+from thrombojax.cli import main
+from thrombojax.cli.show import write_json
+from thrombojax.errors import InputError
+
+TINY = found.Sizes((512,), 512, 64, 512, 256, (100, 200), 0, 2, 0.05)
+
+
+def test_a_tiny_run_has_the_schema_of_the_contract(tmp_path):
+    parts = ("prototype", "forward sweep")
+    said = []
+    made = measure.bench(sizes=TINY, backend="xla", precision="f64", chosen=parts, say=said.append)
+    write_json(made, tmp_path / "bench.json")
+    read = json.loads((tmp_path / "bench.json").read_text())
+    assert {"machine", "rows", "ratios", "notes"} <= read.keys()
+    assert set(RATIOS) <= read["ratios"].keys()
+    measured = {(r["workload"], r["backend"]) for r in read["rows"]}
+    assert {("prototype", "xla"), ("prototype", "floor"), ("forward sweep", "xla")} <= measured
+    assert (("prototype", "limit") in measured) == bool(shutil.which("cc"))
+    for line in read["rows"]:
+        assert set(REQUIRED) | {"achieved_error", "peak_rss_bytes"} <= line.keys()
+        assert line["seconds"] > 0
+        assert line["patient_years_per_s"] == pytest.approx(line["patients"] * line["days"] / 365.25 / line["seconds"])
+        assert 2e7 < line["peak_rss_bytes"] < 2e10
+        assert 0 < line["arithmetic_fraction"] < 2
+    for name in RATIOS:
+        assert read["ratios"][name] is not None or any(name in note for note in read["notes"])
+    assert any("titrated sweep" in note for note in read["notes"])
+    assert said[-1] == "forward sweep"
+    assert markdown(read).count("| prototype |") == len([r for r in read["rows"] if r["workload"] == "prototype"])
+    roofline.write(read, tmp_path / "bench.svg")
+    assert (tmp_path / "bench.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_every_part_measures_on_a_tiny_size():
+    made = measure.bench(sizes=dataclasses.replace(TINY, sample=8), precision="f32")
+    measured = {r["workload"] for r in made["rows"]}
+    assert {"objective", "gradient", "optimisation step", "results file", "cold start", "warm start"} <= measured
+    assert {"linear cost", "prototype", "forward sweep"} <= measured
+    assert made["ratios"]["gradient/forward"] > 1
+    written = next(r for r in made["rows"] if r["workload"] == "results file")
+    assert 0 <= written["writing_share"] < 1
+
+
+def test_ratios_that_were_not_measured_are_null_with_a_note():
+    machine = record()["machine"]
+    made = build(machine, found.Found([row()], {"native/limit f64": 0.9, "other": None}, ["n", "n"]), {}, False)
+    assert made["ratios"] == {**dict.fromkeys(RATIOS), "native/limit f64": 0.9}
+    assert made["notes"].count("n") == 1
+    assert "ratio native/mrgsolve f64 1e-4: not measured, ask for it by --peers" in made["notes"]
+
+
+def test_a_worker_that_fails_is_a_note_with_what_it_said():
+    wanted = [{"workload": "limit", "backend": "limit", "precision": "f64", "patients": 3}]
+    noted = found.rows_of("prototype", wanted, child.interleaved(wanted, 1))
+    assert noted.rows == []
+    assert "do not fill vectors" in noted.notes[0]
+
+
+def test_the_least_of_the_times_counts():
+    answer = {
+        "model": "m",
+        "patients": 73050,
+        "days": 1.0,
+        "times": {"run": [{"seconds": s, "joules": 5.0} for s in (2.0, 1.0)]},
+    }
+    made = found.row("w", {"backend": "xla", "precision": "f64"}, answer)
+    assert (made["seconds"], made["repeats"], made["patient_years_per_s"]) == (1.0, 2, 200.0)
+
+
+def test_operations_are_counted_through_loops():
+    import jax
+
+    def looped(x):
+        return jax.lax.fori_loop(0, 4, lambda _, y: y * x + 1.0, x)
+
+    assert operations(looped, 1.0) >= 8
+
+
+@pytest.mark.parametrize("name", ["nativ", "reference"])
+def test_a_backend_that_cannot_be_measured_is_wrong_input(name):
+    known = {"backends": ["native", "xla", "reference"], "allowed": ["xla", "reference"], "devices": ["cpu"]}
+    with pytest.raises(InputError, match="--backend"):
+        measure._backends(known, name)
+
+
+def test_a_place_that_cannot_be_written_is_known_before_anything_is_measured(tmp_path, capsys):
+    assert main(["bench", "--figure", str(tmp_path / "x.pdf")]) == 2
+    assert ".png or .svg" in capsys.readouterr().err
+    assert main(["bench", "--json", str(tmp_path / "none" / "x.json")]) == 2
+    assert "does not exist" in capsys.readouterr().err
