@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from records import record, row
 
-from thrombojax.bench import child, found, measure, roofline
+from thrombojax.bench import child, found, measure, peers, roofline
 from thrombojax.bench.operations import operations
 from thrombojax.bench.record import RATIOS, REQUIRED, build, markdown
 from thrombojax.cli import main
@@ -101,3 +102,20 @@ def test_a_place_that_cannot_be_written_is_known_before_anything_is_measured(tmp
     assert ".png or .svg" in capsys.readouterr().err
     assert main(["bench", "--json", str(tmp_path / "none" / "x.json")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_peers_are_read_from_what_the_checkout_measures(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "ROOT", tmp_path)
+    assert "source checkout" in peers.measure(True).notes[0]
+    (tmp_path / "benchmarks" / "peers").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "peers" / "__main__.py").write_text("")
+    said = {
+        "rows": [row(backend="mrgsolve")],
+        "ratios": {"native/mrgsolve f64 1e-4": 40.0},
+        "notes": ["deSolve: not installed"],
+    }
+    monkeypatch.setattr(child, "command", lambda words, _: Path(words[-1]).write_text(json.dumps(said)))
+    read = peers.measure(True)
+    assert (read.rows, read.ratios, read.notes) == (said["rows"], said["ratios"], said["notes"])
+    monkeypatch.setattr(child, "command", lambda words, _: None)
+    assert "peers: not measured" in peers.measure(True).notes[0]

@@ -63,10 +63,11 @@ def test_the_frozen_forms_of_the_prototype_agree_with_the_engine():
     import numpy as np
 
     from thrombojax.solve import engine
+    from thrombojax.solve.steppers import CLASSICAL
 
     days = [7.0, 91.0, 180.0]
     solved = engine.solve(prototype.MODEL, prototype.cohort(16), prototype.line(), save=("platelets",), days=days,
-                          backend="xla", precision="f64")  # fmt: skip
+                          backend="xla", precision="f64", tableau=CLASSICAL)  # fmt: skip
     if compiler.command():
         written = limits.ceiling(16, "f64")()
         np.testing.assert_allclose(solved.saved["platelets"], written[[6, 90, 179]], rtol=1e-10)

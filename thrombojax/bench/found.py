@@ -14,7 +14,7 @@ Row = dict[str, Any]
 class Sizes:
     """How much is measured. patients: of the forward sweep, one row each; per_core: of the prototype, on each core; counts: of
 
-    the linear cost; sample: patients whose error is looked at, 0 for none.
+    the linear cost; sample: patients whose error is looked at, 0 for none; gradients: in how many precisions.
     """
 
     patients: tuple[int, ...]
@@ -27,9 +27,10 @@ class Sizes:
     repeats: int
     ceilings: float
     start: int = 1000
+    gradients: int = 2
 
 
-QUICK = Sizes((4096,), 2048, 512, 8192, 2048, (10**3, 10**4, 10**5, 10**6), 64, 3, 0.3)
+QUICK = Sizes((4096,), 2048, 512, 8192, 2048, (10**3, 10**4, 10**5, 10**6), 64, 3, 0.3, gradients=1)
 FULL = Sizes((1024, 8192, 65536), 8192, 2048, 32768, 8192, (10**3, 10**4, 10**5, 10**6, 10**7), 256, 5, 2.0)
 
 

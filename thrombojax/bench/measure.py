@@ -34,7 +34,7 @@ def bench(
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Measure and return the record; `say` gets a line before each part. InputError for an unknown backend."""
-    began = time.time()
+    began, spent = time.time(), dict[str, float]()
     sizes = sizes or (QUICK if quick else FULL)
     precisions = PRECISIONS if precision is None else (precision,)
     try:
@@ -47,7 +47,9 @@ def bench(
             setting = Setting(sizes, backends, precisions, machine.cores(), folder, backend or "auto")
             for name in chosen:
                 say(name)
+                start = time.perf_counter()
                 found += _part(name, setting)
+                spent[name] = round(time.perf_counter() - start, 1)
         ceilings = _higher(ceilings, child.once(workload="ceilings", seconds=sizes.ceilings))
     except child.Failed as error:
         raise RunError(f"a benchmark process failed: {error}") from None
@@ -56,7 +58,12 @@ def bench(
         found += peers.measure(quick)
     found += Found([], {}, ceilings["notes"])
     described = machine.describe() | {"devices": known["devices"], "ceilings": ceilings}
-    how = {"quick": quick, "seconds": time.time() - began, "taken": time.strftime("%Y-%m-%d", time.gmtime(began))}
+    how = {
+        "taken": time.strftime("%Y-%m-%d", time.gmtime(began)),
+        "quick": quick,
+        "seconds": round(time.time() - began, 1),
+        "seconds_of_parts": spent,
+    }
     return record.build(described, found, how, with_peers)
 
 

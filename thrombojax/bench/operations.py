@@ -10,25 +10,26 @@ import jax
 
 from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs, Model
-from thrombojax.solve.steppers import rk4
+from thrombojax.solve.steppers import Tableau
 
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "exp", "log", "log1p", "expm1", "sqrt", "pow", "integer_pow", "max",
                         "min", "square", "logistic", "tanh", "add_any"})  # fmt: skip
 
 
-def operations_per_step(model: Model) -> int:
-    """Operations of one Runge-Kutta step of one patient, the right-hand side's four evaluations included."""
+def operations_per_step(model: Model, tableau: Tableau) -> int:
+    """Operations of one Runge-Kutta step of one patient: its evaluations of the right-hand side, and two for every
+
+    coefficient that is not zero, of every state.
+    """
     typical = model.defaults
     phases = {key: 0.0 for key in model.breakpoints(typical).after_dose}
-    leaves, tree = jax.tree.flatten(jax.tree.map(lambda _: 1.0, struct.build(model.State, lambda *_: 0.0)))
+    leaves, tree = jax.tree.flatten(struct.build(model.State, lambda *_: 1.0))
 
-    def step(*flat: Any) -> Any:
-        def derivative(t: Any, y: Any) -> Any:
-            return tuple(jax.tree.leaves(model.rhs(t, jax.tree.unflatten(tree, list(y)), typical, Inputs(phases, 0.0))))
+    def rhs(*flat: Any) -> Any:
+        return model.rhs(0.0, jax.tree.unflatten(tree, list(flat)), typical, Inputs(phases, 0.0))
 
-        return rk4(derivative, 0.0, tuple(flat), 0.25, None)
-
-    return operations(step, *leaves)
+    coefficients = sum(value != 0 for row in (*tableau.a, tableau.b) for value in row)
+    return len(tableau.b) * operations(rhs, *leaves) + 2 * coefficients * len(leaves)
 
 
 def operations(function: Callable[..., Any], *args: Any) -> int:

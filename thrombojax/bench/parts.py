@@ -48,17 +48,18 @@ def prototype(s: Setting) -> Found:
 def gradient(s: Setting) -> Found:
     """A population objective over 26 doses: its value, its gradient, and a step of Adam."""
     backends = [b for b in s.backends if b in GRADIENT_BACKENDS]
+    precisions = s.precisions[-s.sizes.gradients :]
     wanted: list[dict[str, Any]] = [
         {"workload": "gradient", "backend": b, "precision": p, "patients": s.sizes.gradient, "calls": GRADIENT_CALLS}
         for b in backends
-        for p in s.precisions
+        for p in precisions
     ]
     results = child.interleaved(wanted, max(1, s.sizes.repeats - 1), s.cores)
     found = rows_of("gradient", wanted, results)
     seconds = {(r["workload"], r["backend"], r["precision"]): r["seconds"] for r in found.rows}
     ratios = {}
     for b in backends[:1]:
-        for p in s.precisions:
+        for p in precisions:
             if ("gradient", b, p) in seconds:
                 name = "gradient/forward" if p == s.precisions[-1] else f"gradient/forward {p}"
                 ratios[name] = seconds["gradient", b, p] / seconds["objective", b, p]
@@ -113,7 +114,7 @@ def linear(s: Setting) -> Found:
     found = Found()
     for n in s.sizes.counts:
         wanted = [_run(s, n, 1, daily=False)]
-        repeats = max(1, s.sizes.repeats - 1) if n <= 10**5 else 1
+        repeats = max(1, s.sizes.repeats - 1) if n < 10**5 else 1
         found += rows_of("linear cost", wanted, child.interleaved(wanted, repeats))
     points = [(r["patients"], r["seconds"], r["peak_rss_bytes"]) for r in found.rows if r["patients"] >= 10**4]
     if len(points) < 2:

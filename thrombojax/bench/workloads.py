@@ -25,6 +25,7 @@ from thrombojax.models import registry
 from thrombojax.models.protocol import Model
 from thrombojax.patients.population import prepare, shared
 from thrombojax.solve import engine
+from thrombojax.solve.steppers import CLASSICAL, LONG, Tableau
 
 Options = Mapping[str, Any]
 """workload, backend, precision, patients; and what some take: sample, exact."""
@@ -51,6 +52,7 @@ class Problem:
     cohort: engine.Cohort
     line: Schedule
     days: float
+    tableau: Tableau = LONG
 
     @property
     def weeks(self) -> list[float]:
@@ -65,7 +67,7 @@ class Problem:
             "patients": self.cohort.n,
             "days": self.days,
             "steps": steps,
-            "operations": operations_per_step(self.model) * steps * self.cohort.n,
+            "operations": operations_per_step(self.model, self.tableau) * steps * self.cohort.n,
             "bytes": per_patient * item * self.cohort.n,
         }
 
@@ -88,10 +90,15 @@ def forward(o: Options) -> Prepared:
     return _engine(problem, o, {"endpoints": ends}, len(ends))
 
 
+def twenty_two(n: int) -> Problem:
+    """The prototype, by the method that its frozen forms have."""
+    return Problem(prototype.MODEL, prototype.cohort(n), prototype.line(), float(prototype.DAYS), CLASSICAL)
+
+
 def prototype_sweep(o: Options) -> Prepared:
     """The 22-state prototype by our own engine, platelets and TPO saved daily."""
     days = [float(day) for day in range(1, prototype.DAYS + 1)]
-    problem = Problem(prototype.MODEL, prototype.cohort(o["patients"]), prototype.line(), float(prototype.DAYS))
+    problem = twenty_two(o["patients"])
     return _engine(problem, o, {"save": ("platelets", "tpo"), "days": days}, 2 * len(days))
 
 
@@ -111,13 +118,16 @@ def _engine(problem: Problem, o: Options, wanted: Mapping[str, Any], outputs: in
         return Prepared({"run": exact}, known, lambda: _leave(found[0], o))
 
     def solve() -> Any:
-        return engine.solve(problem.model, problem.cohort, problem.line, **wanted, **how)
+        return engine.solve(problem.model, problem.cohort, problem.line, **wanted, **how, tableau=problem.tableau)
 
     def after() -> dict[str, Any]:
         if not o.get("exact"):
             return {}
         few = _few(problem, o["sample"])
-        return _error(engine.solve(problem.model, few, problem.line, **counts, **how).saved["platelets"], o)
+        return _error(
+            engine.solve(problem.model, few, problem.line, **counts, **how, tableau=problem.tableau).saved["platelets"],
+            o,
+        )
 
     return Prepared({"run": solve}, facts, after)
 
@@ -133,7 +143,7 @@ def floor(o: Options) -> Prepared:
 
 
 def _frozen(call: limits.Call, o: Options) -> Prepared:
-    problem = Problem(prototype.MODEL, prototype.cohort(o["patients"]), prototype.line(), float(prototype.DAYS))
+    problem = twenty_two(o["patients"])
     ends = np.arange(6, prototype.DAYS, 7)  # the last row of each week
     return Prepared(
         {"run": call},
