@@ -81,5 +81,5 @@ MODEL = Model(
     linear_block=linear_block,
     max_rate=lambda p: STAGES / p.maturation + 1.0 / p.lifespan,
     defaults=struct.build(Parameters, lambda name, meta: meta.value),
-    steps_per_day=8.0,
+    steps_per_day=4.0,
 )

@@ -67,7 +67,7 @@ def make(exact: bool = True) -> Model:
         if exact
         else None,
         defaults=struct.build(Parameters, lambda name, meta: meta.value),
-        steps_per_day=8.0,
+        steps_per_day=4.0,
     )
 
 

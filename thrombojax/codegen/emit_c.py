@@ -1,6 +1,6 @@
 """Expressions as C with a vector type: one patient a lane."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
@@ -71,9 +71,9 @@ def _trajectory(program: Program) -> str:
         return statements(g, VECTOR, block, write, lambda array, index: place(array, index, names), known)
 
     without = {node: where for node, where in places.items() if where[0] != "r"}
-    n = len(program.endpoints)
+    n, tableau = len(program.endpoints), program.tableau
     slots = {
-        "P": len(program.parameters), "S": program.states, "L": len(program.linear), "Q": len(program.patient),
+        "P": len(program.parameters), "S": program.states, "L": len(program.linear) * len(program.nodes), "STAGES": len(tableau.b), "Q": len(program.patient),
         "R": len(program.segment), "C": program.sizes.get("c", 0), "O": len(program.observables), "E": n,
         "COLUMNS": program.sizes.get("dose", 0), "PHASES": program.sizes.get("phase", 0),
         "patient": text(Block(tuple((("q", k), node) for k, node in enumerate(program.patient))), known={}),
@@ -81,13 +81,14 @@ def _trajectory(program: Program) -> str:
         "look": text(program.look),
         "open": text(program.open),
         "dose": text(program.dose),
-        "begin": text(program.bound, write=lambda array, k, value: assign({"v": "b", "s": "e"}[array], k, value)),
-        "middle": text(program.middle),
-        "last": text(program.last, y="m"),
-        "slope": text(program.slope, write=lambda array, k, value: (
-            f"{{ const V d = {value}; sum[{k}] = FMA(weight, d, sum[{k}]); next[{k}] = FMA(ahead, d, y[{k}]); }}"), y="z"),
-        "exact": "\n".join(f"next[{i}] = stage < 2 ? m[{k}] : l[{k}];" for k, i in enumerate(program.linear)),
-        "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear)),
+        "begin": text(program.bound, write=lambda array, k, value: assign({"v": "b", "s": "e"}.get(array, array), k, value)),
+        "line": text(program.line),
+        "slope": text(program.slope, y="z"),
+        "at": ", ".join(f"(REAL){node!r}" for node in tableau.nodes),
+        "trial": _trial(program),
+        "advance": _combine("y", tableau.b),
+        "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear, len(program.linear) * (
+            len(program.nodes) - 1))),
         "bound": text(program.bound),
         "update": text(program.update),
         "close": text(program.close),
@@ -97,3 +98,24 @@ def _trajectory(program: Program) -> str:
     for name, value in slots.items():
         kernel = kernel.replace(f"@{name}@", str(value))
     return kernel
+
+
+def _combine(target: str, weights: Sequence[float]) -> str:
+    """target[k] = y[k] + h * (weighted slopes), for all states."""
+    live = [(j, w) for j, w in enumerate(weights) if w != 0.0]
+    first, *others = live
+    total = f"slope[{first[0]}][k] * SPLAT((REAL){first[1]!r})"
+    for j, w in others:
+        total = f"FMA(slope[{j}][k], SPLAT((REAL){w!r}), {total})"
+    return f"for (int k = 0; k < S; k++) {target}[k] = FMA({total}, SPLAT(h), y[k]);"
+
+
+def _trial(program: Program) -> str:
+    """Where each stage after the first looks; linear compartments are known there."""
+    cases = []
+    n = len(program.linear)
+    for s, (row, node) in enumerate(zip(program.tableau.a, program.tableau.nodes[1:], strict=True), 1):
+        at = program.nodes.index(node) * n if n else 0
+        known = [f"trial[{i}] = l[{at + k}];" for k, i in enumerate(program.linear)]
+        cases.append("\n".join([f"case {s}: {_combine('trial', row)}", *known, "break;"]))
+    return "if (stage) { switch (stage) {\n" + "\n".join(cases) + "\n}\nz = trial; }"

@@ -17,6 +17,7 @@ from thrombojax.models.protocol import Inputs, Model
 from thrombojax.solve import pieces
 from thrombojax.solve.linear import advance
 from thrombojax.solve.pieces import Part, Plan
+from thrombojax.solve.steppers import FixedSteps, Tableau
 
 CONSTANT, PATIENT, SEGMENT, POINT = 0, 1, 2, 3
 """Levels of a value: how often it changes."""
@@ -48,6 +49,8 @@ class Program:
     parameters: tuple[int, ...]
     states: int
     linear: tuple[int, ...]
+    nodes: tuple[float, ...]
+    tableau: Tableau
     sizes: Mapping[str, int]
     patient: tuple[Node, ...]
     segment: tuple[Node, ...]
@@ -57,14 +60,12 @@ class Program:
     """Carries before the first segment, from v -> c."""
     dose: Block
     """State after the boluses -> y."""
-    middle: Block
-    """Linear states at the middle of a step -> m."""
-    last: Block
-    """Linear states at the end of a step, from m -> l."""
+    line: Block
+    """Linear states at `nodes` of a step, one after the other -> l."""
     slope: Block
     """Derivatives -> d."""
     bound: Block
-    """Observables and their slopes -> v, s."""
+    """Observables and their slopes -> v, s; derivatives, for the step that begins here -> d."""
     update: Block
     """Carries after a segment, from its begin (b, e) and its end (v, s) -> c."""
     close: Block
@@ -104,18 +105,17 @@ def build(model: Model, plan: Plan) -> Program:
     moved = tuple((("y", i), node) for i, node in enumerate(given) if node != y[i])
 
     known: tuple[int, ...] = ()
-    middle = last = Block(())
-    exact = pieces.exact(model, plan, _ones(model), _no_inputs(plan), {}, 1.0)
+    nodes: tuple[float, ...] = ()
+    line = Block(())
+    exact = pieces.exact(model, plan, model.defaults, Inputs(dict.fromkeys(plan.phases, 0.0), 0.0), {}, 1.0)
     if exact is not None:
-        known = exact.states
+        known, nodes = exact.states, tuple(exact.at)
 
-        def propagate(p: Any, u: Inputs, rate: Sequence[Any], h: Any, at: Sequence[Any]) -> list[Any]:
+        def propagate(p: Any, u: Inputs, rate: Sequence[Any], h: Any, y: Sequence[Any]) -> Any:
             found = pieces.exact(model, plan, p, u, rates(p, rate), h)
-            return advance(found.half, list(at)) if found is not None else []
+            return [advance(matrix, list(y)) for matrix in found.at.values()] if found is not None else []
 
-        m = _symbols(g, "m", len(known), POINT)
-        middle = _block("m", trace(g, propagate, p, u, rate, h, [y[i] for i in known]))
-        last = _block("l", trace(g, propagate, p, u, rate, h, m))
+        line = _block("l", sum(trace(g, propagate, p, u, rate, h, [y[i] for i in known]), start=[]))
 
     def derivative(t: Any, y: Any, p: Any, u: Inputs, rate: Any) -> Any:
         return pieces.derivative(model, t, y, p, u, rates(p, rate))
@@ -130,25 +130,17 @@ def build(model: Model, plan: Plan) -> Program:
             return pieces.slopes(model, plan, t, y, p, u, rates(p, rate))
 
         values, slopes = trace(g, bounds, t, y, p, u, rate)
-        bound = Block((*_block("v", values).writes, *_block("s", slopes).writes))
+        bound = Block((*_block("v", values).writes, *_block("s", slopes).writes, *slope.writes))
         reducers = _reducers(g, model, plan, p, dose, rate)
     blocks = {
-        "look": look, "open": Block(()), "dose": Block(moved), "middle": middle, "last": last, "slope": slope,
+        "look": look, "open": Block(()), "dose": Block(moved), "line": line, "slope": slope,
         "bound": bound, "update": Block(()), "close": Block(()), **reducers,
     }  # fmt: skip
-    return _stored(g, leaves, len(y), known, blocks, plan)
+    return _stored(g, len(y), known, nodes, blocks, plan)
 
 
 def _into(model: Model, plan: Plan, p: Any) -> Any:
     return pieces.targets(model, plan, p, pieces.scales(model, plan.columns, p))
-
-
-def _ones(model: Model) -> Any:
-    return model.defaults
-
-
-def _no_inputs(plan: Plan) -> Inputs:
-    return Inputs(dict.fromkeys(plan.phases, 0.0), 0.0)
 
 
 def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any) -> dict[str, Block]:
@@ -199,7 +191,7 @@ def _block(array: str, nodes: Sequence[Node]) -> Block:
     return Block(tuple(((array, k), node) for k, node in enumerate(nodes)))
 
 
-def _stored(g: Graph, leaves: Sequence[str], states: int, linear: tuple[int, ...], blocks: dict[str, Block],
+def _stored(g: Graph, states: int, linear: tuple[int, ...], nodes: tuple[float, ...], blocks: dict[str, Block],
             plan: Plan) -> Program:  # fmt: skip
     """Choose what is kept per patient and per segment: values of a low level that a block of a higher one reads."""
     patient: dict[Node, None] = {}
@@ -214,7 +206,7 @@ def _stored(g: Graph, leaves: Sequence[str], states: int, linear: tuple[int, ...
             segment[node] = None
 
     for name, block in blocks.items():
-        often = name in ("middle", "last", "slope")
+        often = name in ("line", "slope")
         for node in g.order(block.nodes):
             for a in g.operations[node].args:
                 if g.level[a] < g.level[node] or g.is_mask(node):  # masks are not kept, but what they are made of
@@ -231,5 +223,7 @@ def _stored(g: Graph, leaves: Sequence[str], states: int, linear: tuple[int, ...
         if operation.name == "symbol":
             array, index = operation.value
             sizes[array] = max(sizes.get(array, 0), index + 1)
-    return Program(g, tuple(sorted(used)), states, linear, sizes, tuple(patient), tuple(segment), **blocks,
+    stepper = plan.stepper
+    assert isinstance(stepper, FixedSteps)
+    return Program(g, tuple(sorted(used)), states, linear, nodes, stepper.tableau, sizes, tuple(patient), tuple(segment), **blocks,
                    observables=plan.observables, endpoints=tuple(r.name for r in plan.reductions))  # fmt: skip

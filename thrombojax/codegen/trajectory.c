@@ -1,7 +1,7 @@
 /* One trajectory per lane of a vector: the whole course of W patients in registers and first-level cache.
    Text between @ is printed by emit_c from the expressions of a model; vector.h and vector_math.h stand before it. */
 
-enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, COLUMNS = @COLUMNS@, PHASES = @PHASES@ };
+enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, STAGES = @STAGES@, COLUMNS = @COLUMNS@, PHASES = @PHASES@ };
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 
 typedef struct {
@@ -51,16 +51,16 @@ static void keep_values(const Job *job, int64_t bound, const V *v, const int32_t
 
 static void course(const Job *job, int64_t group) {
   const int32_t *const row = job->row + group * W;
-  V p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], one[S], two[S], sum[S];
-  V m[AT_LEAST_ONE(L)], l[AT_LEAST_ONE(L)], c[AT_LEAST_ONE(C)];
+  V p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], trial[S], slope[STAGES][S];
+  V l[AT_LEAST_ONE(L)], c[AT_LEAST_ONE(C)];
   V at_begin[2 * AT_LEAST_ONE(O)], at_end[2 * AT_LEAST_ONE(O)];
   V *v = at_end, *s = v + O, *b = at_begin, *e = b + O;
-  static const REAL AT[4] = {0, 0.5, 0.5, 1}, AHEAD[4] = {0.5, 0.5, 1, 0};
-  static const REAL WEIGHT[4] = {(REAL)(1.0 / 6), (REAL)(1.0 / 3), (REAL)(1.0 / 3), (REAL)(1.0 / 6)};
+  static const REAL AT[STAGES] = {@at@};
+  V *d = slope[0];
   for (int k = 0; k < P; k++) p[k] = gather(job->p[k], job->p_step[k], job->wide, row);
   for (int k = 0; k < S; k++) y[k] = gather(job->y0[k], 1, job->wide, row);
   const REAL *const first = job->first, *const window = job->window, *const number = job->number;
-  (void)first, (void)window, (void)number, (void)m, (void)l, (void)r, (void)b, (void)e;
+  (void)first, (void)window, (void)number, (void)l, (void)r, (void)b, (void)e;
   { @patient@ }
   { @look@ }
   keep_values(job, 0, v, row);
@@ -82,18 +82,15 @@ static void course(const Job *job, int64_t group) {
     }
     for (int32_t step = 0; step < steps; step++) {
       const V *z = y;
-      { @middle@ }
-      { @last@ }
-      for (int k = 0; k < S; k++) sum[k] = SPLAT(0);
-      for (int stage = 0; stage < 4; stage++) {
-        V *const next = stage & 1 ? one : two;
-        const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), ahead = SPLAT(AHEAD[stage] * h), weight = SPLAT(WEIGHT[stage]);
+      { @line@ }
+      for (int stage = step == 0 && E > 0; stage < STAGES; stage++) { /* the first slope is known at a bound */
+        const V t = SPLAT(start + ((REAL)step + AT[stage]) * h);
+        V *const d = slope[stage];
         (void)t;
+        @trial@
         { @slope@ }
-        { @exact@ }
-        z = next;
       }
-      for (int k = 0; k < S; k++) y[k] = FMA(sum[k], SPLAT(h), y[k]);
+      @advance@
       { @known@ }
     }
     if (E > 0) {

@@ -205,8 +205,9 @@ def _count(conditions: Iterable[Any], segments: int, xp: Any) -> Any:
 
 def _density(model: Model, columns: Sequence[Column], marks: _Marks, xp: Any, segments: int) -> tuple[Any, int]:
     """Steps per day of every segment at accuracy 1e-4, and the most steps a segment can take."""
-    density = xp.full(segments, model.steps_per_day)
-    most = math.ceil(GRID * model.steps_per_day)
+    worth = 2.0 if model.classical else 1.0
+    density = xp.full(segments, worth * model.steps_per_day)
+    most = math.ceil(GRID * worth * model.steps_per_day)
     for c, (key, _) in enumerate(columns):
         refine = model.entries[key].refine
         if not refine or ("arrive", c) not in marks.where:
@@ -215,8 +216,8 @@ def _density(model: Model, columns: Sequence[Column], marks: _Marks, xp: Any, se
         gone = marks.passed(("arrive", c), names)
         begin = 0.0
         for k, (until, per_day) in enumerate(refine):
-            density = xp.where(gone == k, xp.maximum(density, per_day), density)
-            most = max(most, math.ceil(min(until - begin, GRID) * per_day - 1e-6))
+            density = xp.where(gone == k, xp.maximum(density, worth * per_day), density)
+            most = max(most, math.ceil(min(until - begin, GRID) * worth * per_day - 1e-6))
             begin = until
     return density, most
 

@@ -79,7 +79,7 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
 
 # Absorption rises sharply at the switch (time constant 0.2 h): exact in the linear block, but its drive needs short steps.
 _SWITCH = (1.46 - 0.447) / 24
-_KINK = ((_SWITCH, 24.0), (_SWITCH + 0.04, 100.0))
+_KINK = ((_SWITCH, 12.0), (_SWITCH + 0.04, 50.0))
 
 DRUG = Drug(
     name="eltrombopag",

@@ -79,8 +79,8 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
 
 
 # Free drug bends sharply when the total crosses the receptor capacity: within hours of a dose in a thrombocytopenic patient.
-# 41 steps a week (7 + 5 + 5 on day one, then 4 a day) hold 1e-4 in ITP up to 10 ug/kg weekly.
-_BEND = ((0.05, 140.0), (0.3, 20.0), (1.0, 7.1))
+# 21 steps a week (3 + 3 + 3 on day one, then 2 a day) hold 1e-4 in ITP at 3 ug/kg weekly.
+_BEND = ((0.05, 60.0), (0.3, 12.0), (1.0, 4.2))
 
 DRUG = Drug(
     name="romiplostim",

@@ -23,15 +23,15 @@ from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models.protocol import Model
 from thrombojax.solve import native, pieces
 from thrombojax.solve.pieces import Plan, Reduction
-from thrombojax.solve.steppers import Adaptive, FixedSteps
+from thrombojax.solve.steppers import LONG, Adaptive, FixedSteps, Tableau, method
 from thrombojax.solve.xla import Watch, trajectory
 
 BACKENDS = ("native", "xla", "reference")
 BLOCK = {"native": 16, "xla": 1024, "reference": 64}
 """Patients per launch. native: at most so many lanes; XLA: state and temporaries of a block stay in cache; reference: lockstep
 of vmap."""
-STABLE = 2.5
-"""Largest step x rate that is allowed (Runge-Kutta 4 is stable to 2.78)."""
+STABLE = 0.9
+"""Largest step x rate that is allowed, of the interval on which the stepper is stable."""
 MOST_REFINE = 64
 
 OK, NOT_FINITE, NO_BASELINE, TOO_STIFF = 0, 1, 2, 3
@@ -84,14 +84,14 @@ def choose(backend: str, model: Model) -> str:
     return "xla" if "xla" in model.backends else "reference"
 
 
-def refinement(accuracy: float) -> int:
-    """Factor on the steps that hold 1e-4: the error of a fourth-order step falls with its fourth power."""
-    return max(1, math.ceil((1e-4 / accuracy) ** 0.25 - 1e-9))
+def refinement(accuracy: float, order: int = LONG.order) -> int:
+    """Factor on the steps that hold 1e-4: the error of a step of that order falls with that power of its length."""
+    return max(1, math.ceil((1e-4 / accuracy) ** (1 / order) - 1e-9))
 
 
-def buckets(model: Model, rate: np.ndarray) -> np.ndarray:
+def buckets(model: Model, rate: np.ndarray, tableau: Tableau) -> np.ndarray:
     """Each patient's own power-of-two factor on the steps, from the bound of its fastest rate; 0 = too stiff."""
-    need = np.asarray(rate) / (STABLE * model.steps_per_day)
+    need = np.asarray(rate) / (STABLE * tableau.stable * (2.0 if model.classical else 1.0) * model.steps_per_day)
     factor = 2 ** np.ceil(np.log2(np.maximum(np.nan_to_num(need, nan=1.0), 1.0))).astype(int)
     return np.where(factor <= MOST_REFINE, factor, 0)
 
@@ -107,15 +107,17 @@ def solve(
     backend: str = "auto",
     precision: str = "f32",
     accuracy: float = 1e-4,
+    tableau: Tableau | None = None,
 ) -> Solution:
     """Simulate prepared patients over one timeline; `save` observables on `days` (grid times of the schedule).
 
     Patients that cannot be solved get a status and NaN.
     """
     backend = choose(backend, model)
+    tableau = tableau or method(model)
     dtype = dtype_of("f64" if backend == "reference" else precision)
     reductions = tuple(_reduction(e, schedule.columns) for e in endpoints)
-    stepper = Adaptive() if backend == "reference" else FixedSteps()
+    stepper = Adaptive() if backend == "reference" else FixedSteps(0, tableau)
     phases = tuple(schedule.timeline.phase)
     plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper)
     watch = _watch(endpoints, schedule)
@@ -123,9 +125,9 @@ def solve(
     saved = {name: np.full((len(days), cohort.n), np.nan, dtype) for name in save}
     keep = np.asarray([schedule.bound(day) for day in days], np.int32)
     status = cohort.status.copy()
-    factor = buckets(model, cohort.rate) if backend != "reference" else np.ones(cohort.n, int)
+    factor = buckets(model, cohort.rate, tableau) if backend != "reference" else np.ones(cohort.n, int)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
-    refine = {level: np.int32(level * refinement(accuracy)) for level in np.unique(factor)}
+    refine = {level: np.int32(level * refinement(accuracy, tableau.order)) for level in np.unique(factor)}
     if backend == "native":
         made = native.kernel(model, plan, precision)
         for level, steps in refine.items():

@@ -69,6 +69,12 @@ def increment(a: Matrix, h: Scalar) -> Matrix:
     return total
 
 
+def halves(a: Matrix, h: Scalar) -> dict[float, Matrix]:
+    """exp(A c h) - I at the middle (c = 0.5) and at the end (c = 1) of a step."""
+    middle = increment(a, 0.5 * h)
+    return {0.5: middle, 1.0: _add(_scale(middle, 2.0), _multiply(middle, middle))}
+
+
 def advance(increment_: Matrix, y: list[Any]) -> list[Any]:
     """exp(A h) y for the block's states (a constant-input compartment is implied)."""
     n = len(y)

@@ -119,14 +119,14 @@ def slopes(
 
 
 def exact(model: Model, plan: Plan, p: Any, u: Inputs, rates: Mapping[int, Scalar], h: Scalar) -> Exact | None:
-    """Half-step propagator of the linear compartments, with their infusions."""
+    """Propagators of the linear compartments to where the classical method looks, with their infusions."""
     if model.linear_block is None or not isinstance(plan.stepper, FixedSteps):
         return None
     block = model.linear_block(p, u)
     index = {name: i for i, name in enumerate(struct.names(model.State))}
     states = tuple(index[name] for name in block.states)
     inputs = {k: rates[i] for k, i in enumerate(states) if i in rates}
-    return Exact(states, linear.increment(linear.generator(block, inputs), 0.5 * h))
+    return Exact(states, linear.halves(linear.generator(block, inputs), h))
 
 
 def begin(plan: Plan, values: Sequence[Any], zero: Scalar, first: Sequence[Scalar], numbers: Sequence[Any]) -> Any:

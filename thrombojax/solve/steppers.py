@@ -1,4 +1,4 @@
-"""How a segment is crossed: fixed classical Runge-Kutta steps, or diffrax to a tight tolerance."""
+"""How a segment is crossed: fixed steps of an explicit Runge-Kutta pair, or diffrax to a tight tolerance."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
+from thrombojax.models.protocol import Model
 from thrombojax.models.struct import Scalar
 from thrombojax.solve import linear
 
@@ -14,17 +15,57 @@ Flat = tuple[Any, ...]
 Derivative = Callable[[Scalar, Sequence[Any]], Flat]
 
 
+class Tableau(NamedTuple):
+    """An explicit Runge-Kutta method.
+
+    a: rows of the stages after the first; b: weights; order; stable: length of its interval on the negative real axis.
+    """
+
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    order: int
+    stable: float
+
+    @property
+    def nodes(self) -> tuple[float, ...]:
+        """Where each stage looks, as a share of the step."""
+        return (0.0, *(sum(row) for row in self.a))
+
+
+CLASSICAL = Tableau(((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6), 4, 2.78)
+"""Runge-Kutta 4."""
+LONG = Tableau(
+    (
+        (0.15425021257290294,),
+        (-0.3970367685192273, 0.8833358621002881),
+        (1.1467249290635686, -1.300998257376145, 0.6960001600174159),
+        (-1.5742059941449194, 2.2632557237572755, -0.39091971748951115, 0.928090180104023),
+        (-0.2923820977205018, 0.6129456424662391, 0.1803105328441011, 0.46532649725569447, 0.033799425154467315),
+    ),
+    (0.07554799614488343, 0.17971358360786333, 0.35583553942719304, 0.17731449300372223, -0.03716628920235987,
+     0.24875467701869775),
+    5,
+    6.08,
+)  # fmt: skip
+"""Order 5 with the longest interval of stability that six stages allow, made by `benchmarks/tableau.py`.
+
+Between doses steps are bounded by rates of 4 to 10 per day: it takes two steps a day where Runge-Kutta 4 takes four, at a
+third of the error (docs/performance.md).
+"""
+
+
 class Exact(NamedTuple):
-    """Linear compartments of a segment: their places in the flat state and exp(A h/2) - I."""
+    """Linear compartments of a segment: their places in the flat state, and share c of a step -> exp(A c h) - I."""
 
     states: tuple[int, ...]
-    half: linear.Matrix
+    at: Mapping[float, linear.Matrix]
 
 
 class FixedSteps(NamedTuple):
-    """Runge-Kutta 4 with the timeline's steps. most > 0: a loop of that fixed length, which reverse mode can differentiate."""
+    """The timeline's steps. most > 0: a loop of that fixed length, which reverse mode can differentiate."""
 
     most: int = 0
+    tableau: Tableau = LONG
 
 
 class Adaptive(NamedTuple):
@@ -38,6 +79,11 @@ class Adaptive(NamedTuple):
 Stepper = FixedSteps | Adaptive
 
 
+def method(model: Model) -> Tableau:
+    """The method whose steps a model counts."""
+    return CLASSICAL if model.classical else LONG
+
+
 def cross(
     stepper: Stepper, derivative: Derivative, y: Flat, start: Scalar, length: Scalar, steps: Any, exact: Exact | None
 ) -> Flat:
@@ -48,7 +94,7 @@ def cross(
     h = length / jnp.maximum(steps, 1).astype(dtype)
 
     def step(k: Any, y: Flat) -> Flat:
-        return rk4(derivative, start + k.astype(dtype) * h, y, h, exact)
+        return runge_kutta(stepper.tableau, derivative, start + k.astype(dtype) * h, y, h, exact)
 
     if not stepper.most:
         return jax.lax.fori_loop(0, steps, step, y)
@@ -59,44 +105,49 @@ def cross(
     return jax.lax.scan(body, y, jnp.arange(stepper.most, dtype=steps.dtype))[0]
 
 
-def rk4(derivative: Derivative, t: Scalar, y: Flat, h: Scalar, exact: Exact | None) -> Flat:
-    """One classical Runge-Kutta step; linear compartments take their exact values at the stages.
+def runge_kutta(tableau: Tableau, derivative: Derivative, t: Scalar, y: Flat, h: Scalar, exact: Exact | None) -> Flat:
+    """One step; linear compartments take their exact values at the stages.
 
-    A loop over the four stages, because XLA otherwise recomputes early stages inside late ones. The step is summed from the
-    trial states of the stage before, y + sum w_s (trial_s - y), not from the slopes: each slope then has one consumer and is
-    computed once (flagship on CPU: a sixth of the operations of the plain form).
+    A loop over the stages, because XLA otherwise recomputes early stages inside late ones.
     """
     dtype = y[0].dtype
-    at, ahead, weight = (jnp.asarray(c, dtype) for c in (_AT, _AHEAD, _WEIGHT))
-    known = exact.states if exact is not None else ()
-    middle, last = _exactly(exact, y)
+    stages = len(tableau.b)
+    rows = [[*row, *(0.0,) * (stages - len(row))] for row in (*tableau.a, tableau.b)]
+    at = jnp.asarray(tableau.nodes, dtype)
+    weights = jnp.asarray(rows, dtype)
+    known = _exactly(exact, y)
+    places = jnp.asarray([*tableau.nodes[1:], 1.0], dtype)
 
     def stage(s: Any, carry: tuple[Flat, Flat]) -> tuple[Flat, Flat]:
-        trial, total = carry
-        total = tuple(total[i] + weight[s] * (trial[i] - y[i]) for i in range(len(y)))
+        trial, slopes = carry
         k = derivative(t + at[s] * h, trial)
+        slopes = tuple(a.at[s].set(v) for a, v in zip(slopes, k, strict=True))
+        ahead = h * weights[s]
         trial = tuple(
-            jnp.where(s < 2, middle[i], last[i]) if i in known else y[i] + (ahead[s] * h) * k[i] for i in range(len(y))
+            _choose(known[i], places[s]) if i in known else y[i] + sum(ahead[j] * slopes[i][j] for j in range(stages))
+            for i in range(len(y))
         )
-        return trial, total
+        return trial, slopes
 
-    trial, total = jax.lax.fori_loop(0, 4, stage, (y, y))
-    return tuple(last[i] if i in known else total[i] + (trial[i] - y[i]) for i in range(len(y)))
-
-
-_AT = (0.0, 0.5, 0.5, 1.0)
-_AHEAD = (0.5, 0.5, 1.0, 1 / 6)
-_WEIGHT = (0.0, 1 / 3, 2 / 3, 1 / 3)
-"""Classical Runge-Kutta 4: when a stage looks, how far it carries the next trial, and what the trial it was given weighs."""
+    blank = tuple(jnp.zeros((stages, *v.shape), dtype) for v in y)
+    return jax.lax.fori_loop(0, stages, stage, (y, blank))[0]
 
 
-def _exactly(exact: Exact | None, y: Flat) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
-    """Linear compartments at the middle and the end of the step."""
+def _choose(values: Mapping[float, Scalar], node: Scalar) -> Scalar:
+    """The value at the middle or at the end of the step."""
+    return jnp.where(node == 1.0, values[1.0], values[0.5])
+
+
+def _exactly(exact: Exact | None, y: Flat) -> dict[int, dict[float, Any]]:
+    """Linear compartments: place -> share of the step -> value there."""
     if exact is None:
-        return {}, {}
-    middle = linear.advance(exact.half, [y[i] for i in exact.states])
-    last = linear.advance(exact.half, middle)
-    return dict(zip(exact.states, middle, strict=True)), dict(zip(exact.states, last, strict=True))
+        return {}
+    before = [y[i] for i in exact.states]
+    found: dict[int, dict[float, Any]] = {i: {} for i in exact.states}
+    for node, matrix in exact.at.items():
+        for i, value in zip(exact.states, linear.advance(matrix, before), strict=True):
+            found[i][node] = value
+    return found
 
 
 def _adaptive(stepper: Adaptive, derivative: Derivative, y: Flat, start: Scalar, length: Scalar) -> Flat:

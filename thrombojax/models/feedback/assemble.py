@@ -110,7 +110,7 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
     )
 
 
-STEPS_PER_DAY = 4.0
+STEPS_PER_DAY = 2.0
 
 
 def _extend(name: str, base: type, parts: Mapping[str, type]) -> type:

@@ -115,5 +115,5 @@ def wang2010() -> Model:
         },
         max_rate=max_rate,
         defaults=struct.build(Parameters, lambda name, meta: meta.value),
-        steps_per_day=8.0,
+        steps_per_day=4.0,
     )
