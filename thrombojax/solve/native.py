@@ -13,9 +13,11 @@ from thrombojax.codegen import build, emit_c
 from thrombojax.codegen.program import Program
 from thrombojax.codegen.program import build as trace_program
 from thrombojax.codegen.trace import CannotTranslate
-from thrombojax.dosing.timeline import Timeline
+from thrombojax.dosing.timeline import Column, Timeline
+from thrombojax.endpoints.reducers import REDUCERS
+from thrombojax.models import struct
 from thrombojax.models.protocol import Model
-from thrombojax.solve.pieces import Plan
+from thrombojax.solve.pieces import Plan, Reduction
 from thrombojax.solve.xla import Watch
 
 _FIELDS = (
@@ -54,10 +56,18 @@ def unusable(model: Model) -> str | None:
     """Why generated code cannot run this model here: no compiler that works, or something that has no translation."""
     try:
         build.load("int thrombojax_works(void) { return 1; }")
-        trace_program(model, Plan((), (), ("platelets",), (), False))
+        trace_program(model, _everything(model))
     except (build.NoCompiler, CannotTranslate) as error:
         return str(error)
     return None
+
+
+def _everything(model: Model) -> Plan:
+    """A plan that asks for all that a model has: every entry, phase and observable, and slopes."""
+    columns = tuple(Column(key, False) for key in model.entries)
+    look = tuple(Reduction(name, "value_on_day", name, ()) for name in struct.names(model.Obs))
+    phases = tuple(model.breakpoints(model.defaults).after_dose)
+    return Plan(columns, look, (), phases, any(entry.infusible for entry in model.entries.values()))
 
 
 def cores() -> int:
@@ -81,8 +91,8 @@ def run(
 ) -> np.ndarray:
     """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`).
 
-    p, y0: structs of float64 `[patient]` arrays; all C-ordered; keep: `[day]` bounds whose values are saved. Returns, per row, whether the
-    state stayed finite.
+    p, y0: structs of float64 `[patient]` arrays; all C-ordered; keep: `[day]` bounds whose values are saved. Returns, per
+    row, whether the state stayed finite.
     """
     if not len(rows):
         return np.zeros(0, bool)
@@ -113,10 +123,11 @@ def run(
     jumps = _differs(switches, segments)
     position = np.full(segments + 1, -1, np.int32)
     position[keep] = np.arange(len(keep))
-    if len(np.unique(keep)) != len(keep):
-        raise ValueError("days to save that share a bound")
     finite = np.zeros(n, np.uint8)
-    numbers = [e[name] for e in watch.numbers for name in e]
+    # in the reducers' own order, whatever order a study has them in
+    numbers = [
+        e[name] for r, e in zip(plan.reductions, watch.numbers, strict=True) for name in REDUCERS[r.reducer].numbers
+    ]
     job = _Job(
         groups=-(-len(rows) // made.lanes),
         row=array(np.resize(rows, -(-len(rows) // made.lanes) * made.lanes), np.int32),
@@ -148,6 +159,10 @@ def run(
         threads=cores(),
     )
     made.library.thrombojax_run(ctypes.byref(job))
+    for day, written in enumerate(position[keep]):  # days nearer to each other than bounds are have one place
+        if written != day:
+            for values in saved.values():
+                values[day, rows] = values[written, rows]
     return finite[rows] != 0
 
 
