@@ -4,9 +4,11 @@ Parameter algebra is level PATIENT and done once per patient; what depends on th
 propagator of linear compartments) is level SEGMENT and done when one of them changes; the rest is done where it stands.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
 
 from thrombojax.codegen.expression import Graph, Node
 from thrombojax.codegen.regroup import regroup
@@ -37,6 +39,20 @@ class Block:
         return bool(self.writes)
 
 
+BLOCKS: Mapping[str, str] = {
+    "look": "observables at y -> v",
+    "open": "carries before the first segment, from v -> c",
+    "dose": "state after the boluses -> y",
+    "line": "linear states at `nodes` of a step, one after the other -> l",
+    "slope": "derivatives -> d",
+    "bound": "observables and their slopes -> v, s",
+    "update": "carries after a segment, from its begin (b, e) and its end (v, s) -> c",
+    "close": "endpoints -> o",
+}
+OFTEN = ("line", "slope")
+"""Blocks that are evaluated in every step."""
+
+
 @dataclass(frozen=True)
 class Program:
     """All blocks of a kernel. Symbols are (array, index): `p` parameters, `y` state, `t` time, `h` step, `c` carries ...
@@ -54,22 +70,8 @@ class Program:
     sizes: Mapping[str, int]
     patient: tuple[Node, ...]
     segment: tuple[Node, ...]
-    look: Block
-    """Observables at `y` -> v."""
-    open: Block
-    """Carries before the first segment, from v -> c."""
-    dose: Block
-    """State after the boluses -> y."""
-    line: Block
-    """Linear states at `nodes` of a step, one after the other -> l."""
-    slope: Block
-    """Derivatives -> d."""
-    bound: Block
-    """Observables and their slopes -> v, s; derivatives, for the step that begins here -> d."""
-    update: Block
-    """Carries after a segment, from its begin (b, e) and its end (v, s) -> c."""
-    close: Block
-    """Endpoints -> o."""
+    blocks: Mapping[str, Block]
+    """By the names of BLOCKS."""
     observables: tuple[str, ...]
     endpoints: tuple[str, ...]
 
@@ -80,16 +82,35 @@ class Program:
             **{node: ("r", k) for k, node in enumerate(self.segment)},
         }
 
-    def operations(self, block: Block) -> int:
+    def operations(self, name: str) -> int:
         """Counted operations of a block when the stored values are at hand; a fused multiply-add is two."""
-        return self.graph.cost(self.graph.order(block.nodes, self.known()))
+        return self.graph.cost(self.graph.order(self.blocks[name].nodes, self.known()))
 
 
-def build(model: Model, plan: Plan) -> Program:
-    """Trace every piece. Raises CannotTranslate for what generated code does not have."""
+class Function(NamedTuple):
+    """A piece of a trajectory: what it computes, from which nodes, and where its results go, in flattening order."""
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    out: tuple[tuple[str, int], ...]
+
+
+class Setting(NamedTuple):
+    """The pieces of one kernel, not yet traced. linear: places of the linear states, known at `nodes` of a step."""
+
+    graph: Graph
+    states: int
+    linear: tuple[int, ...]
+    nodes: tuple[float, ...]
+    functions: Mapping[str, Function]
+
+
+def setting(model: Model, plan: Plan) -> Setting:
+    """Every piece with its symbols."""
     g = Graph()
-    leaves = struct.names(model.Parameters)
-    p: Any = struct.unflatten(model.Parameters, [g.symbol(("p", k), PATIENT) for k in range(len(leaves))])
+    p: Any = struct.unflatten(
+        model.Parameters, [g.symbol(("p", k), PATIENT) for k in range(len(struct.names(model.Parameters)))]
+    )
     y = _symbols(g, "y", len(struct.names(model.State)), POINT)
     t, h = g.symbol(("t", 0), POINT), g.symbol(("h", 0), SEGMENT)
     phase = {key: g.symbol(("phase", k), SEGMENT) for k, key in enumerate(plan.phases)}
@@ -97,66 +118,84 @@ def build(model: Model, plan: Plan) -> Program:
     dose = _symbols(g, "dose", len(plan.columns), POINT)
     rate = _symbols(g, "rate", len(plan.columns), SEGMENT) if plan.infusions else (g.constant(0.0),) * len(plan.columns)
 
-    def rates(p: Any, rate: Sequence[Any]) -> dict[int, Any]:
-        into = pieces.targets(model, plan, p, pieces.scales(model, plan.columns, p))
-        return pieces.infuse(into, rate) if plan.infusions else {}
+    def into(p: Any) -> Any:
+        return pieces.targets(model, plan, p, pieces.scales(model, plan.columns, p))
 
-    given = trace(g, lambda y, p, dose: pieces.inject(_into(model, plan, p), dose, y), y, p, dose)
-    moved = tuple((("y", i), node) for i, node in enumerate(given) if node != y[i])
+    def rates(p: Any, rate: Sequence[Any]) -> dict[int, Any]:
+        return pieces.infuse(into(p), rate) if plan.infusions else {}
 
     known: tuple[int, ...] = ()
     nodes: tuple[float, ...] = ()
-    line = Block(())
     exact = pieces.exact(model, plan, model.defaults, Inputs(dict.fromkeys(plan.phases, 0.0), 0.0), {}, 1.0)
     if exact is not None:
         known, nodes = exact.states, tuple(exact.at)
 
-        def propagate(p: Any, u: Inputs, rate: Sequence[Any], h: Any, y: Sequence[Any]) -> Any:
-            found = pieces.exact(model, plan, p, u, rates(p, rate), h)
-            return [advance(matrix, list(y)) for matrix in found.at.values()] if found is not None else []
+    def inject(y: Any, p: Any, dose: Any) -> Any:
+        return pieces.inject(into(p), dose, y)
 
-        line = _block("l", sum(trace(g, propagate, p, u, rate, h, [y[i] for i in known]), start=[]))
+    def propagate(p: Any, u: Inputs, rate: Any, h: Any, y: Any) -> Any:
+        found = pieces.exact(model, plan, p, u, rates(p, rate), h)
+        return [advance(matrix, list(y)) for matrix in found.at.values()] if found is not None else []
 
     def derivative(t: Any, y: Any, p: Any, u: Inputs, rate: Any) -> Any:
-        return pieces.derivative(model, t, y, p, u, rates(p, rate))
+        d = pieces.derivative(model, t, y, p, u, rates(p, rate))
+        return [v for i, v in enumerate(d) if i not in known]
 
-    d = regroup(g, trace(g, derivative, t, y, p, u, rate), POINT)
-    slope = Block(tuple((("d", i), node) for i, node in enumerate(d) if i not in known))
-    look = _block("v", trace(g, lambda y, p: pieces.see(model, plan, y, p), y, p))
-    bound, reducers = Block(()), {}
+    def see(y: Any, p: Any) -> Any:
+        return pieces.see(model, plan, y, p)
+
+    def slopes(t: Any, y: Any, p: Any, u: Inputs, rate: Any) -> Any:
+        return pieces.slopes(model, plan, t, y, p, u, rates(p, rate))
+
+    seen, places = len(plan.observables), range(len(y))
+    functions = {
+        "look": Function(see, (y, p), _places("v", seen)),
+        "dose": Function(inject, (y, p, dose), _places("y", len(y))),
+        "line": Function(propagate, (p, u, rate, h, [y[i] for i in known]), _places("l", len(known) * len(nodes))),
+        "slope": Function(derivative, (t, y, p, u, rate), tuple(("d", i) for i in places if i not in known)),
+    }
     if plan.reductions:
-
-        def bounds(t: Any, y: Any, p: Any, u: Inputs, rate: Any) -> Any:
-            return pieces.slopes(model, plan, t, y, p, u, rates(p, rate))
-
-        values, slopes = trace(g, bounds, t, y, p, u, rate)
-        bound = Block((*_block("v", values).writes, *_block("s", slopes).writes, *slope.writes))
-        reducers = _reducers(g, model, plan, p, dose, rate)
-    blocks = {
-        "look": look, "open": Block(()), "dose": Block(moved), "line": line, "slope": slope,
-        "bound": bound, "update": Block(()), "close": Block(()), **reducers,
-    }  # fmt: skip
-    return _stored(g, len(y), known, nodes, blocks, plan)
+        functions["bound"] = Function(slopes, (t, y, p, u, rate), (*_places("v", seen), *_places("s", seen)))
+        functions.update(_reducers(g, model, plan, p, dose, rate))
+    return Setting(g, len(y), known, nodes, functions)
 
 
-def _into(model: Model, plan: Plan, p: Any) -> Any:
-    return pieces.targets(model, plan, p, pieces.scales(model, plan.columns, p))
+def build(model: Model, plan: Plan) -> Program:
+    """Trace every piece. Raises CannotTranslate for what generated code does not have."""
+    given = setting(model, plan)
+    blocks = {name: traced(given.graph, f) for name, f in given.functions.items()}
+    return finish(given, with_slope(blocks), plan)
 
 
-def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any) -> dict[str, Block]:
+def with_slope(blocks: dict[str, Block]) -> dict[str, Block]:
+    """A bound also computes the slope with which the next step begins."""
+    if "bound" in blocks:
+        blocks["bound"] = Block((*blocks["bound"].writes, *blocks["slope"].writes))
+    return blocks
+
+
+def traced(g: Graph, f: Function, often: bool = True) -> Block:
+    """A piece as expressions, regrouped where it is evaluated `often`."""
+    found = jax.tree.leaves(trace(g, f.call, *f.args))
+    if often and any(array == "d" for array, _ in f.out):
+        found = regroup(g, found, POINT)
+    return Block(tuple(zip(f.out, found, strict=True)))
+
+
+def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any) -> dict[str, Function]:
     """How endpoints begin, go on and end."""
     n, seen = len(plan.reductions), len(plan.observables)
-    numbers = [
-        {name: g.symbol(("number", k), PATIENT) for k, name in taken}
-        for taken in _numbers(plan)
-    ]  # fmt: skip
+    numbers = [{name: g.symbol(("number", k), PATIENT) for k, name in taken} for taken in _numbers(plan)]
     first = _symbols(g, "first", n, PATIENT)
-    window = [_symbols(g, "window", 2 * n, PATIENT)[2 * e : 2 * e + 2] for e in range(n)]
+    ends = _symbols(g, "window", 2 * n, PATIENT)
+    window = [ends[2 * e : 2 * e + 2] for e in range(n)]
     v, s, b, e = (_symbols(g, name, seen, POINT) for name in "vsbe")
-    begun = trace(g, lambda v, first, numbers: pieces.begin(plan, v, 0.0, first, numbers), v, first, numbers)
-    sizes = [len(carry) for carry in begun]
-    flat = [node for carry in begun for node in carry]
-    c = _symbols(g, "c", len(flat), POINT)
+
+    def begin(v: Any, first: Any, numbers: Any) -> Any:
+        return pieces.begin(plan, v, 0.0, first, numbers)
+
+    sizes = [len(carry) for carry in trace(Graph(), begin, *jax.tree.map(lambda _: 0, (v, first, numbers)))]
+    c = _symbols(g, "c", sum(sizes), POINT)
     carries = tuple(tuple(c[sum(sizes[:k]) : sum(sizes[: k + 1])]) for k in range(n))
     start, length = g.symbol(("start", 0), POINT), g.symbol(("length", 0), POINT)
     part = Part(start, length, dose, rate, _symbols(g, "inside", n, POINT), _symbols(g, "pick", n, POINT))
@@ -164,12 +203,14 @@ def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any) 
     def update(c: Any, part: Part, v: Any, s: Any, b: Any, e: Any, numbers: Any, p: Any) -> Any:
         return pieces.reduce(plan, c, part, (b, e), (v, s), numbers, pieces.scales(model, plan.columns, p))
 
-    updated = trace(g, update, carries, part, v, s, b, e, numbers, p)
-    closed = trace(g, lambda c, window, numbers: pieces.finish(plan, c, window, numbers), carries, window, numbers)
+    def close(c: Any, window: Any, numbers: Any) -> Any:
+        found = pieces.finish(plan, c, window, numbers)
+        return [found[r.name] for r in plan.reductions]
+
     return {
-        "open": _block("c", flat),
-        "update": _block("c", [node for carry in updated for node in carry]),
-        "close": _block("o", [closed[r.name] for r in plan.reductions]),
+        "open": Function(begin, (v, first, numbers), _places("c", len(c))),
+        "update": Function(update, (carries, part, v, s, b, e, numbers, p), _places("c", len(c))),
+        "close": Function(close, (carries, window, numbers), _places("o", n)),
     }
 
 
@@ -187,13 +228,14 @@ def _symbols(g: Graph, name: str, n: int, level: int) -> tuple[Node, ...]:
     return tuple(g.symbol((name, k), level) for k in range(n))
 
 
-def _block(array: str, nodes: Sequence[Node]) -> Block:
-    return Block(tuple(((array, k), node) for k, node in enumerate(nodes)))
+def _places(array: str, n: int) -> tuple[tuple[str, int], ...]:
+    return tuple((array, k) for k in range(n))
 
 
-def _stored(g: Graph, states: int, linear: tuple[int, ...], nodes: tuple[float, ...], blocks: dict[str, Block],
-            plan: Plan) -> Program:  # fmt: skip
+def finish(given: Setting, blocks: Mapping[str, Block], plan: Plan, often: Sequence[str] = OFTEN) -> Program:
     """Choose what is kept per patient and per segment: values of a low level that a block of a higher one reads."""
+    g = given.graph
+    blocks = {name: blocks.get(name, Block(())) for name in BLOCKS} | dict(blocks)
     patient: dict[Node, None] = {}
     segment: dict[Node, None] = {}
 
@@ -206,13 +248,13 @@ def _stored(g: Graph, states: int, linear: tuple[int, ...], nodes: tuple[float, 
             segment[node] = None
 
     for name, block in blocks.items():
-        often = name in ("line", "slope")
+        repeated = name in often
         for node in g.order(block.nodes):
             for a in g.operations[node].args:
                 if g.level[a] < g.level[node] or g.is_mask(node):  # masks are not kept, but what they are made of
-                    keep(a, often)
+                    keep(a, repeated)
         for node in block.nodes:
-            keep(node, often)
+            keep(node, repeated)
     # A value of the segment that only values of the segment read is not kept: what they read of the patient is.
     kept = {**patient, **segment}
     used = {
@@ -225,5 +267,5 @@ def _stored(g: Graph, states: int, linear: tuple[int, ...], nodes: tuple[float, 
             sizes[array] = max(sizes.get(array, 0), index + 1)
     stepper = plan.stepper
     assert isinstance(stepper, FixedSteps)
-    return Program(g, tuple(sorted(used)), states, linear, nodes, stepper.tableau, sizes, tuple(patient), tuple(segment), **blocks,
-                   observables=plan.observables, endpoints=tuple(r.name for r in plan.reductions))  # fmt: skip
+    return Program(g, tuple(sorted(used)), given.states, given.linear, given.nodes, stepper.tableau, sizes,
+                   tuple(patient), tuple(segment), blocks, plan.observables, tuple(r.name for r in plan.reductions))  # fmt: skip

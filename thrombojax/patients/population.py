@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.cohort import COUNT
 from thrombojax.patients.draw import normal
+from thrombojax.solve import native
 from thrombojax.solve.engine import NO_BASELINE, OK, Cohort
 
 PREPARE = 1024
@@ -124,13 +126,16 @@ def prepare(patients: Patients, model: Model) -> Cohort:
     anchor = patients.cohort.anchor if patients.cohort is not None and COUNT in found else None
     key = (anchor.unknown, anchor.start) if anchor is not None else None
     given = [found[leaf] for leaf in leaves] + ([found[COUNT]] if anchor is not None else [])
-    parts = []
-    with jax.enable_x64(True):
-        run = _prepare(model, key)
-        for start in range(0, n, PREPARE):
-            rows = np.resize(np.arange(start, min(start + PREPARE, n)), PREPARE)
-            part = run([column[rows] for column in given])
-            parts.append(jax.tree.map(np.asarray, part))
+    run = _prepare(model, key)
+
+    def block(start: int) -> Any:
+        rows = np.resize(np.arange(start, min(start + PREPARE, n)), PREPARE)
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, run([column[rows] for column in given]))
+
+    parts = [block(0)]  # compiles once, before the others need the program
+    with ThreadPoolExecutor(native.cores(), thread_name_prefix="thrombojax-prepare") as pool:
+        parts += pool.map(block, range(PREPARE, n, PREPARE))
     p, y0, rate, residual = jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)
     sound = np.all([np.isfinite(leaf) for leaf in jax.tree.leaves((p, y0))], axis=0) & (np.abs(residual) < RESIDUAL)
     return Cohort(p, y0, rate, np.where(sound, OK, NO_BASELINE).astype(np.uint8))

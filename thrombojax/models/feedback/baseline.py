@@ -16,6 +16,8 @@ from thrombojax.models.feedback.effects import NONE
 from thrombojax.models.struct import Scalar
 
 ITERATIONS = 60
+ARRIVED = 1e-10
+"""A Newton step so short (in logarithms) is the last but one: the error after it is of the order of its square."""
 STEP = 0.7
 """Largest Newton step in a logarithm."""
 EPSILON = 1e-5
@@ -63,16 +65,29 @@ def _newton(residual: Residual, first: Scalar, second: Scalar, given: Any) -> tu
         (a1, b1), (a2, b2) = (((r[0] - r[1]) / (2 * EPSILON), (r[2] - r[3]) / (2 * EPSILON)) for r in (r1, r2))
         return (a1, a2), (b1, b2)
 
-    def step(a: Scalar, b: Scalar, clip: float) -> tuple[Scalar, Scalar]:
+    def step(a: Scalar, b: Scalar, clip: float, given: Any) -> tuple[Scalar, Scalar]:
         (a1, a2), (b1, b2) = jacobian(a, b)
         r1, r2 = residual(a, b, given)
         det = a1 * b2 - a2 * b1
         da, db = (b1 * r2 - b2 * r1) / det, (a2 * r1 - a1 * r2) / det
         return a + jnp.clip(da, -clip, clip), b + jnp.clip(db, -clip, clip)
 
-    frozen = jax.lax.fori_loop(0, ITERATIONS, lambda _, x: step(x[0], x[1], STEP), (first, second))
-    last, other = jax.lax.stop_gradient(frozen)
-    return step(last, other, jnp.inf)
+    def go_on(x: Any) -> Any:
+        return (x[0] < ITERATIONS) & jnp.any(~x[3])
+
+    def advance(x: Any) -> Any:
+        # A patient that has arrived stays where it is, so that its bits do not depend on who else is still on the way.
+        count, a, b, arrived = x
+        new = step(a, b, STEP, frozen)
+        near = jnp.maximum(jnp.abs(new[0] - a), jnp.abs(new[1] - b)) < ARRIVED
+        a, b = jnp.where(arrived, a, new[0]), jnp.where(arrived, b, new[1])
+        return count + 1, a, b, arrived | near
+
+    frozen = jax.lax.stop_gradient(given)
+    start = jax.lax.stop_gradient((jnp.asarray(0), first, second, jnp.zeros(jnp.shape(first), bool)))
+    _, last, other, _ = jax.lax.while_loop(go_on, advance, start)
+    last, other = jax.lax.stop_gradient((last, other))
+    return step(last, other, jnp.inf, given)
 
 
 def _core(p: Any) -> core.Parameters:
