@@ -1,0 +1,124 @@
+"""The CUDA text itself: registers and spills against a budget where nvcc is, no headers, NVRTC where it is, bad constants."""
+
+import functools
+import re
+import shutil
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import thrombojax as tj
+from thrombojax.codegen import emit_cuda, nvrtc
+from thrombojax.codegen.program import build
+from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing.timeline import Column
+from thrombojax.models import registry
+from thrombojax.patients.population import prepare
+from thrombojax.solve import cuda
+from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.steppers import FixedSteps, method
+
+ROMIPLOSTIM = ("romiplostim",)
+ALL = ("eltrombopag", "romiplostim", "transfusion")
+REDUCERS = ("peak", "nadir", "peak_day", "nadir_day", "mean", "auc")
+
+
+def plan(model):
+    columns = tuple(Column(key, key[0] == "romiplostim") for key in model.entries)
+    reductions = tuple(Reduction(name, name, "platelets", ()) for name in REDUCERS)
+    phases = tuple(model.breakpoints(model.defaults).after_dose)
+    return Plan(columns, reductions, ("platelets",), phases, False, FixedSteps(0, method(model)))
+
+
+@functools.cache
+def program(name, drugs=()):
+    model = registry.build(registry.Source(name), drugs)
+    return build(model, plan(model))
+
+
+@functools.cache
+def shared(drugs):
+    """Parameters that do not vary in the ITP cohort."""
+    patients = tj.cohort("itp").sample(64)
+    leaves = jax.tree.leaves(prepare(patients, registry.build(patients.source, drugs)).p)
+    return frozenset(k for k, leaf in enumerate(leaves) if (leaf == leaf[0]).all())
+
+
+# name: model, drugs, cohort's own parameters or every patient's own, precision, most registers, most bytes of spills
+BUDGET = {
+    "romiplostim, cohort, f32": ("feedback", ROMIPLOSTIM, True, "f32", 255, 0),
+    "romiplostim, all parameters, f32": ("feedback", ROMIPLOSTIM, False, "f32", 255, 128),
+    "romiplostim, cohort, f64": ("feedback", ROMIPLOSTIM, True, "f64", 255, 2048),
+    "all drugs, cohort, f32": ("feedback", ALL, True, "f32", 255, 0),
+    "all drugs, cohort, f64": ("feedback", ALL, True, "f64", 255, 1024),
+    "wang2010, all parameters, f32": ("wang2010", (), False, "f32", 168, 0),
+    "wang2010, all parameters, f64": ("wang2010", (), False, "f64", 255, 1024),
+}
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("name", BUDGET)
+def test_registers(name, tmp_path, record_property):
+    model, drugs, cohort, precision, most, spilled = BUDGET[name]
+    text = emit_cuda.source(program(model, drugs), precision, shared(drugs) if cohort else frozenset())
+    source = tmp_path / "kernel.cu"
+    source.write_text(text)
+    flags = [f.replace("--disable-warnings", "-w") for f in nvrtc.FLAGS]
+    command = [
+        "nvcc",
+        "-cubin",
+        "-arch=sm_90",
+        *flags,
+        "-Xptxas",
+        "-v",
+        "-o",
+        str(tmp_path / "kernel.cubin"),
+        str(source),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    part = done.stderr[done.stderr.index("'thrombojax_course'") :]
+    registers = int(re.search(r"Used (\d+) registers", part)[1])
+    spills = int(re.search(r"(\d+) bytes spill stores", part)[1])
+    resident = int(re.search(r"#define RESIDENT (\d+)", text)[1])
+    print(f"{name}: {registers} registers, {spills} bytes of spills, {resident} blocks of {emit_cuda.BLOCK}")
+    record_property("registers", registers)
+    record_property("spills", spills)
+    assert registers <= most
+    assert spills <= spilled
+
+
+def test_no_headers():
+    """NVRTC has none, and nothing is left to print."""
+    for precision in ("f32", "f64"):
+        text = emit_cuda.source(program("feedback", ALL), precision)
+        assert "#include" not in text
+        assert not re.search(r"@\w+@", text)
+        assert not re.search(r"\bu?int\d+_t\b|\bNAN\b|\bINFINITY\b", text)
+
+
+def test_nvrtc_compiles_it():
+    """Without a GPU too."""
+    found = nvrtc.candidates()
+    if not found:
+        pytest.skip("NVRTC is not installed")
+    cubin = nvrtc.Nvrtc(found[0]).compile(emit_cuda.source(program("wang2010"), "f32"), 90)
+    assert cubin.startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize(("constant", "precision"), [(np.inf, "f64"), (np.nan, "f32"), (1e39, "f32")])
+def test_a_constant_that_is_not_finite(constant, precision):
+    model = registry.build(registry.Source("wang2010"))
+
+    def rhs(t, y, p, u):
+        d = model.rhs(t, y, p, u)
+        leaves, tree = jax.tree.flatten(d)
+        return jax.tree.unflatten(tree, [jnp.where(y[0] < -1e9, constant, leaves[0]), *leaves[1:]])
+
+    broken = type(model)(**{**vars(model), "rhs": rhs})
+    with pytest.raises(CannotTranslate, match=rf"constant .* equations is not a finite number in {precision}"):
+        cuda.kernel(broken, plan(broken), precision)
+    if constant == 1e39:
+        cuda.kernel(broken, plan(broken), "f64")
