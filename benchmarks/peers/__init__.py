@@ -1,6 +1,6 @@
 """Other people's tools on our flagship: same patients, same doses, equal achieved error, every core busy, float64.
 
-    python -m benchmarks.peers [--json FILE] [--which NAME ...] [--backend NAME ...] [--patients N]
+    python -m benchmarks.peers [--json FILE] [--again FILE] [--quick] [--which NAME ...] [--backend NAME ...]
 
 Each tool runs in processes of its own, one per core with its share of the patients; start-up and compilation are not timed. Its
 loosest tolerances are searched for that keep the 99th percentile over 256 patients of the largest relative error of a daily
@@ -12,6 +12,7 @@ only computed beforehand. A tool that is not installed gives a row that says so:
 """
 
 import functools
+import math
 import os
 import shutil
 import sys
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import problem
-from benchmarks.peers.workers import Missing, Workers
+from benchmarks.peers.workers import Missing, Run, Workers
 
 HERE = Path(__file__).parent
-LIBRARY = HERE.parents[1] / "out" / "peers" / "r-library"
+LIBRARY = problem.OUT / "r-library"
 """Where build_mrgsolve.sh puts mrgsolve."""
 FLAGS = "-O3 -march=native -ffast-math"
 """How the generated right-hand sides are compiled."""
@@ -32,9 +33,28 @@ RATIOS = (1.0, 1e-2)
 """Absolute over relative tolerance: both are tried, the faster at equal error is kept."""
 LOOSEST, TIGHTEST = 1e-2, 36
 """The search for tolerances: where it begins, and after how many quarters of a decade it ends."""
-ENOUGH = 2.0
+ENOUGH = 1.0
 """Seconds that a timed run should take: as many patients as that needs, up to the number given."""
-REPEATS = 3
+REPEATS, MOST, UNDISTURBED = 3, 12, 0.93
+"""Runs that had this share of the cores' time, of which the shortest counts; and the most that are tried for them."""
+BLOCK = 512
+"""Patients in one block of diffrax: what is timed fills whole blocks."""
+
+
+EMPTY = (
+    "version",
+    "tolerance",
+    "atol",
+    "achieved_error",
+    "patients",
+    "cores",
+    "seconds",
+    "busy",
+    "patient_years_per_s",
+    "note",
+)
+WORKLOAD = "weekly romiplostim, 26 weeks, daily counts, error {target}"
+Row = dict[str, Any]
 
 
 def _jax(method: str) -> tuple[str, ...]:
@@ -68,83 +88,92 @@ def measure(
     targets: Sequence[float] = (1e-4, 1e-6),
     patients: int = 8192,
     which: Sequence[str] = tuple(PEERS),
-    backends: Sequence[str] = ("xla",),
+    backends: Sequence[str] = ("native", "xla"),
     given: problem.Problem | None = None,
-) -> list[dict[str, Any]]:
-    """Rows {peer, version, tolerance, achieved_error, target, patients, cores, seconds, patient_years_per_s, note}.
+    known: Sequence[Row] = (),
+    each: Callable[[list[Row]], None] | None = None,
+) -> list[Row]:
+    """Rows {peer, version, tolerance, achieved_error, target, patients, cores, seconds, busy, patient_years_per_s, note}.
 
-    backends: ours, in the same run, so that ratios are of one run; patients: the most that one timed run solves.
+    backends: ours, in the same run, so that ratios are of one run; patients: the most that one timed run solves; known: rows of
+    an earlier run, whose tolerances are taken instead of searched for (they do not depend on the machine); each: called with
+    the rows so far after every tool.
     """
     unknown = set(which) - set(PEERS)
     if unknown:
         raise ValueError(f"unknown peers {sorted(unknown)}; known: {', '.join(PEERS)}")
     given = given or problem.make(patients)
-    commands = {f"thrombojax {b}": (_jax(b), "steps for the accuracy asked for") for b in backends}
+    commands = {
+        f"thrombojax {b}": (_jax(b), "steps for the accuracy asked for: the target, or less where that misses it")
+        for b in backends
+    }
     commands |= {name: PEERS[name] for name in which}
     rows = []
     for name, (command, note) in commands.items():
         try:
-            rows += _measure(given, name, command, note, targets, ours=name not in PEERS)
+            rows += _measure(given, name, command, note, targets, name not in PEERS, known)
         except Missing as missing:
             rows += [_row(name, target, note=str(missing)) for target in targets]
+        if each is not None:
+            each(rows)
     return rows
 
 
-def _row(peer: str, target: float, **found: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(
-        (
-            "version",
-            "tolerance",
-            "atol",
-            "achieved_error",
-            "patients",
-            "cores",
-            "seconds",
-            "patient_years_per_s",
-            "note",
-        )
-    )
-    return {"peer": peer, "target": target, **empty, **found}
+def _row(peer: str, target: float, **found: Any) -> Row:
+    return {"peer": peer, "target": target, **dict.fromkeys(EMPTY), **found}
 
 
 def _measure(given: problem.Problem, name: str, command: Sequence[str], note: str, targets: Sequence[float],
-             ours: bool) -> list[dict[str, Any]]:  # fmt: skip
+             ours: bool, known: Sequence[Row]) -> list[Row]:  # fmt: skip
     if shutil.which(command[0]) is None:
         raise Missing(f"{command[0]} is not installed")
     cores = len(os.sched_getaffinity(0))
+    grain = BLOCK * cores if name.startswith("diffrax") else cores
+    few, most = min(given.checked, len(given.amount)), len(given.amount)
     rows = []
     with tempfile.TemporaryDirectory(prefix="thrombojax-peers-") as made:
         folder = Path(made)
         given.write(folder)
-        with Workers(command, folder, 1 if ours else cores, _environment(folder)) as workers:
-            few = min(problem.CHECKED, len(given.amount))
+        with Workers(command, folder, 1 if ours else cores, cores, _environment(folder)) as workers:
 
             @functools.cache
             def error(rtol: float, ratio: float) -> float:
-                return given.error(workers.run(few, rtol, rtol * ratio)[1])
+                return given.error(workers.run(few, rtol, rtol * ratio).counts)
 
             for target in sorted(targets, reverse=True):
-                chosen = [(target, target)] if ours else _loosest(error, target)
+                again = [(r["tolerance"], r["atol"]) for r in known if (r["peer"], r["target"]) == (name, target)]
+                chosen = _asked(error, target) if ours else again or _loosest(error, target)
+                if not chosen:
+                    rows.append(_row(name, target, version=workers.version, note="no tolerance reaches the target"))
+                    continue
                 workers.real_time(True)
                 try:
-                    n = len(given.amount)
-                    if not ours:
-                        timed = {pair: min(workers.run(few, *pair)[0] for _ in range(2)) for pair in chosen}
-                        chosen = sorted(timed, key=timed.__getitem__)
-                        n = min(n, max(few, int(few * ENOUGH / timed[chosen[0]])))
-                    if not chosen:
-                        rows.append(_row(name, target, version=workers.version, note="no tolerance reaches the target"))
-                        continue
-                    runs = [workers.run(n, *chosen[0]) for _ in range(REPEATS)]
+                    some = most if ours else min(most, max(few, grain))
+                    timed = {pair: min(workers.run(some, *pair).seconds for _ in range(2)) for pair in chosen}
+                    pair = min(timed, key=timed.__getitem__)
+                    n = min(most, max(some, grain * math.ceil(some * ENOUGH / timed[pair] / grain)))
+                    best = _shortest(workers, n, *pair)
                 finally:
                     workers.real_time(False)
-                seconds, counts = min(runs, key=lambda run: run[0])
                 rows.append(
-                    _row(name, target, version=workers.version, tolerance=chosen[0][0], atol=None if ours else chosen[0][1],
-                         achieved_error=given.error(counts), patients=n, cores=cores, seconds=seconds,
-                         patient_years_per_s=n * problem.DAYS / 365.25 / seconds, note=note)
+                    _row(name, target, version=workers.version, tolerance=pair[0], atol=None if ours else pair[1],
+                         achieved_error=given.error(best.counts), patients=n, cores=cores, seconds=best.seconds,
+                         busy=best.busy, patient_years_per_s=n * problem.DAYS / 365.25 / best.seconds, note=note)
                 )  # fmt: skip
     return rows
+
+
+def _shortest(workers: Workers, n: int, rtol: float, atol: float) -> Run:
+    """The shortest of some runs: more where other programs took the cores."""
+    runs: list[Run] = []
+    while len(runs) < MOST and sum(run.busy >= UNDISTURBED for run in runs) < REPEATS:
+        runs.append(workers.run(n, rtol, atol))
+    return min(runs, key=lambda run: run.seconds)
+
+
+def _asked(error: Callable[[float, float], float], target: float) -> list[tuple[float, float]]:
+    """The accuracy to ask ours for: the target itself, or what it takes where that misses."""
+    return next(([(a, a)] for a in (target / 2**k for k in range(12)) if error(a, 1.0) <= target), [])
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -167,19 +196,54 @@ def _loosest(error: Callable[[float, float], float], target: float) -> list[tupl
     return found
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def record(rows: Sequence[Row]) -> dict[str, Any]:
+    """What `thrombojax bench --peers` reads: rows that were measured, ratios of ours to theirs, notes on those that were not."""
+    common = {"model": "feedback", "precision": "f64", "days": problem.DAYS}
+    measured = [r for r in rows if r["seconds"] is not None]
+    speed = {(r["peer"], r["target"]): r["patient_years_per_s"] for r in measured}
+    ratios = {
+        f"{ours.removeprefix('thrombojax ')}/{peer} f64 {_short(target)}": mine / other
+        for (ours, target), mine in speed.items()
+        if ours not in PEERS
+        for (peer, at), other in speed.items()
+        if peer in PEERS and at == target
+    }
+    diffrax = [ratio for name, ratio in ratios.items() if name.startswith("native/diffrax") and name.endswith("1e-4")]
+    if diffrax:
+        ratios["native/diffrax f64"] = min(diffrax)
+    absent = {r["peer"]: r["note"] for r in rows if r["seconds"] is None}
+    return {
+        "rows": [
+            {
+                "workload": WORKLOAD.format(target=_short(r["target"])),
+                "backend": r["peer"].removeprefix("thrombojax "),
+                **common,
+                **r,
+            }
+            for r in measured
+        ],
+        "ratios": ratios,
+        "notes": [f"{peer}: not measured: {note}" for peer, note in absent.items()],
+    }
+
+
+def _short(number: float) -> str:
+    return f"{number:.0e}".replace("e-0", "e-")
+
+
+def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| tool | target | achieved | rtol, atol | patients | seconds | patient-years/s |",
-        "|---|---|---|---|---|---|---|",
+        "| tool | target | achieved | rtol, atol | patients | seconds | busy | patient-years/s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if row["seconds"] is None:
-            lines.append(f"| {row['peer']} | {row['target']:.0e} | {row['note']} | | | | |")
+            lines.append(f"| {row['peer']} | {_short(row['target'])} | {row['note']} | | | | | |")
             continue
         tolerances = f"{row['tolerance']:.1e}" + (f", {row['atol']:.1e}" if row["atol"] else "")
         lines.append(
-            f"| {row['peer']} ({row['version']}) | {row['target']:.0e} | {row['achieved_error']:.1e} | {tolerances} "
-            f"| {row['patients']} | {row['seconds']:.2f} | {row['patient_years_per_s']:.0f} |"
+            f"| {row['peer']} ({row['version']}) | {_short(row['target'])} | {row['achieved_error']:.1e} | {tolerances} "
+            f"| {row['patients']} | {row['seconds']:.2f} | {row['busy']:.0%} | {row['patient_years_per_s']:.0f} |"
         )
     return "\n".join(lines)

@@ -21,11 +21,13 @@ answer <- function(version, solve) {
   while (length(line <- readLines(input, n = 1)) > 0) {
     asked <- as.numeric(strsplit(line, " ")[[1]])
     rows <- seq_len(asked[4] - asked[3]) + asked[3]
+    before <- sum(proc.time()[1:2])
     begin <- as.numeric(Sys.time())
     counts <- solve(rows, asked[1], asked[2])
     end <- as.numeric(Sys.time())
+    used <- sum(proc.time()[1:2]) - before
     writeBin(as.vector(counts), file.path(folder, paste0("counts-", index, ".bin")))
-    cat(sprintf("%.6f %.6f\n", begin, end))
+    cat(sprintf("%.6f %.6f %.6f\n", begin, end, used))
     flush(stdout())
   }
 }

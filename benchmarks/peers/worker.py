@@ -37,16 +37,16 @@ def main() -> None:
     build = _numbalsoda if method == "numbalsoda" else _scipy
     solve = build(method, rhs, count, bounds, depot)
     solve(constants[:1], y0[:1], amount[:1], 1e-3, 1e-5)
-    used = "numbalsoda" if method == "numbalsoda" else "scipy"
-    print(f"ready {version(used)}, numba {version('numba')}", flush=True)
+    package = "numbalsoda" if method == "numbalsoda" else "scipy"
+    print(f"ready {version(package)}, numba {version('numba')}", flush=True)
     for line in sys.stdin:
         rtol, atol, first, last = line.split()
         rows = slice(int(first), int(last))
-        begin = time.time()
+        before, begin = time.process_time(), time.time()
         counts = solve(constants[rows], y0[rows], amount[rows], float(rtol), float(atol))
-        end = time.time()
+        end, used = time.time(), time.process_time() - before
         counts.tofile(folder / f"counts-{index}.bin")
-        print(f"{begin:.6f} {end:.6f}", flush=True)
+        print(f"{begin:.6f} {end:.6f} {used:.6f}", flush=True)
 
 
 def _days(begin: float, end: float) -> np.ndarray:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import thrombojax as tj
-from benchmarks.peers import problem
+from benchmarks.peers import BLOCK, problem
 from benchmarks.peers.problem import DAYS, SENTENCE, Problem
 from thrombojax.dosing.administer import columns, slots
 from thrombojax.dosing.timeline import grid, schedule
@@ -26,7 +26,6 @@ from thrombojax.patients.population import shared
 from thrombojax.process import prepare as prepare_process
 from thrombojax.solve import engine
 
-BLOCK = 512
 DIFFRAX = ("Tsit5", "Dopri5", "Dopri8")
 Solve = Callable[[slice, float, float], np.ndarray]
 """(patients, rtol, atol) -> `[patient, day]` counts."""
@@ -113,11 +112,11 @@ def main() -> None:
     print(f"ready {said}", flush=True)
     for line in sys.stdin:
         rtol, atol, first, last = line.split()
-        begin = time.time()
+        before, begin = time.process_time(), time.time()
         counts = solve(slice(int(first), int(last)), float(rtol), float(atol))
-        end = time.time()
+        end, used = time.time(), time.process_time() - before
         np.ascontiguousarray(counts, dtype=float).tofile(folder / f"counts-{index}.bin")
-        print(f"{begin:.6f} {end:.6f}", flush=True)
+        print(f"{begin:.6f} {end:.6f} {used:.6f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Tools in processes of their own: one process per core, each with its share of the patients, started by a line on its input.
 
-The line a worker reads: `rtol atol first last`; it solves patients first..last-1, answers `begin end` (seconds since the epoch,
-around the solution only) and leaves their daily counts in `counts-INDEX.bin` (float64, one row per patient). It answers `ready
-VERSION` when it has compiled and loaded everything, or `missing REASON`.
+The line a worker reads: `rtol atol first last`. It solves patients first..last-1, answers `begin end used` (seconds since the
+epoch around the solution only, and its processor seconds) and leaves their daily counts in `counts-INDEX.bin` (float64, one row
+per patient). It answers `ready VERSION` when it has compiled and loaded everything, or `missing REASON`.
 """
 
 import contextlib
@@ -10,10 +10,19 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.peers.problem import DAYS
+
+
+class Run(NamedTuple):
+    """seconds: from the first begin to the last end; busy: share of the cores' time that it had; counts: `[day, patient]`."""
+
+    seconds: float
+    busy: float
+    counts: np.ndarray
 
 
 class Missing(Exception):
@@ -21,13 +30,13 @@ class Missing(Exception):
 
 
 class Workers:
-    """`with Workers(command, folder, cores) as w: w.run(...)`. The folder and an index are appended to the command."""
+    """`with Workers(command, folder, number, cores, env) as w: w.run(...)`; folder and index are appended to the command."""
 
-    def __init__(self, command: Sequence[str], folder: Path, cores: int, env: dict[str, str] | None = None):
-        self.folder = folder
+    def __init__(self, command: Sequence[str], folder: Path, number: int, cores: int, env: dict[str, str]):
+        self.folder, self.cores = folder, cores
         self.processes = []
-        self.errors = [(folder / f"errors-{i}.txt").open("w+") for i in range(cores)]
-        for i in range(cores):
+        self.errors = [(folder / f"errors-{i}.txt").open("w+") for i in range(number)]
+        for i in range(number):
             # One after another: the first compiles, the others find what it compiled.
             process = subprocess.Popen(
                 [*command, str(folder), str(i)],
@@ -36,7 +45,7 @@ class Workers:
                 stderr=self.errors[i],
                 text=True,
                 bufsize=1,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **env},
             )
             self.processes.append(process)
             word, _, self.version = self._answer(i).partition(" ")
@@ -54,8 +63,8 @@ class Workers:
             raise Missing(said[-1] if said else "its process ended without a word")
         return line
 
-    def run(self, n: int, rtol: float, atol: float) -> tuple[float, np.ndarray]:
-        """Seconds from the first begin to the last end, and counts `[day, patient]` of the first n patients."""
+    def run(self, n: int, rtol: float, atol: float) -> Run:
+        """Solve the first n patients."""
         cuts = np.linspace(0, n, len(self.processes) + 1).astype(int)
         for i, process in enumerate(self.processes):
             assert process.stdin is not None
@@ -63,7 +72,8 @@ class Workers:
             process.stdin.flush()
         times = np.array([[float(x) for x in self._answer(i).split()] for i in range(len(self.processes))])
         parts = [np.fromfile(self.folder / f"counts-{i}.bin").reshape(-1, DAYS) for i in range(len(self.processes))]
-        return float(times[:, 1].max() - times[:, 0].min()), np.concatenate(parts).T
+        seconds = float(times[:, 1].max() - times[:, 0].min())
+        return Run(seconds, float(times[:, 2].sum()) / (seconds * self.cores), np.concatenate(parts).T)
 
     def real_time(self, on: bool) -> None:
         """Every thread ahead of the rest of the machine, or not, where the system allows it."""

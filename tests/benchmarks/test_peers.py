@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.peers import problem, translate
+from thrombojax.bench.record import PEERS, REQUIRED
 from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs
 
@@ -108,3 +109,22 @@ def test_a_tool_that_is_absent_gives_a_row_that_says_so(given, monkeypatch):
     assert row["note"] == "no-such-program is not installed"
     assert row["patient_years_per_s"] is None
     assert "no-such-program is not installed" in peers.table([row])
+
+
+def test_the_record_is_what_bench_reads():
+    def row(peer, speed):
+        return peers._row(peer, 1e-4, patients=10, seconds=1.0, patient_years_per_s=speed, tolerance=1e-4)
+
+    rows = [
+        row("thrombojax native", 80.0),
+        row("mrgsolve", 8.0),
+        row("diffrax Tsit5", 10.0),
+        row("diffrax Dopri8", 5.0),
+    ]
+    found = peers.record([*rows, peers._row("deSolve", 1e-4, note="R is not installed")])
+    assert found["ratios"]["native/mrgsolve f64 1e-4"] == 10.0
+    assert found["ratios"]["native/diffrax f64"] == 8.0
+    assert set(PEERS) <= set(found["ratios"])
+    assert found["notes"] == ["deSolve: not measured: R is not installed"]
+    assert len(found["rows"]) == 4
+    assert all(set(REQUIRED) <= set(row) for row in found["rows"])
