@@ -3,6 +3,7 @@
 Nothing of a study reaches the command line or the text: the text is made of operations and numbers, its name is its hash.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -10,9 +11,11 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from thrombojax.errors import RunError
@@ -21,6 +24,8 @@ FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trap
          "-fvisibility=hidden", "-shared", "-fPIC", "-w")  # fmt: skip
 SECONDS = 300
 """A compiler that takes longer has failed."""
+DIGEST = hashlib.sha256().digest_size
+"""Bytes at the end of a kept library that say whether the others are whole."""
 
 
 class NoCompiler(RunError):
@@ -31,7 +36,10 @@ def compiler() -> tuple[str, ...]:
     """Command of the C compiler: THROMBOJAX_CC, else cc, gcc or clang. Raises NoCompiler."""
     asked = os.environ.get("THROMBOJAX_CC")
     if asked is not None:
-        words = tuple(shlex.split(asked))
+        try:
+            words = tuple(shlex.split(asked))
+        except ValueError:
+            words = ()
         if not words or shutil.which(words[0]) is None:
             raise NoCompiler(f"THROMBOJAX_CC: there is no command {asked!r}")
         return words
@@ -44,13 +52,30 @@ def compiler() -> tuple[str, ...]:
 @functools.lru_cache(maxsize=8)
 def _version(command: tuple[str, ...]) -> str:
     """What the compiler says of itself, and of this processor; a command that fails is no compiler."""
+    status, said = _call([*command, "--version"])
+    if status != 0:
+        raise NoCompiler(f"{shlex.join(command)} --version ended with status {status}")
+    return said
+
+
+def _call(words: Sequence[str]) -> tuple[int, str]:
+    """Exit status of a command and all that it said; nothing that it started outlives it. Raises NoCompiler."""
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoCompiler(f"{' '.join(command)}: {error}") from None
-    if done.returncode != 0:
-        raise NoCompiler(f"{' '.join(command)} --version ended with status {done.returncode}")
-    return done.stdout
+        with subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                said, _ = process.communicate(timeout=SECONDS)
+            except BaseException:  # too late, or Ctrl-C
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
+    except subprocess.TimeoutExpired:
+        raise NoCompiler(f"{words[0]} took more than {SECONDS} s") from None
+    except OSError as error:
+        raise NoCompiler(f"{words[0]}: {error.strerror}") from None
+    return process.returncode, said
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,25 +111,34 @@ def folder() -> Path:
     return Path(home) / "thrombojax" / "native"
 
 
-def _safe(path: Path) -> bool:
+def _own(path: Path) -> bool:
     """A folder of the user's own that nobody else may write to: what lies in it gets executed."""
     found = os.lstat(path)
     own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
     return stat.S_ISDIR(found.st_mode) and own and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def _held(path: Path) -> bool:
+    """A folder in which not everybody may rename what others have."""
+    mode = os.stat(path).st_mode
+    return not mode & stat.S_IWOTH or bool(mode & stat.S_ISVTX)
+
+
 def _cache() -> Path | None:
     """The cache folder, made if need be; None where it cannot be written. Raises RunError where it is not safe."""
     path = folder()
+    mine = (path.parent, path)
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for each in mine:  # with a mode of their own: the user's mask may let a group write
+            each.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unsafe = [each for each in mine if not _own(each)]
+        unsafe += [each for each in path.parent.resolve().parents if not _held(each)]
     except OSError:
         return None
-    for each in (path, path.parent):
-        if not _safe(each):
-            raise RunError(
-                f"{each}: kernels are kept and run from there, so it must be a folder of yours that others cannot write"
-            )
+    if unsafe:
+        raise RunError(
+            f"{unsafe[0]}: kernels are kept and run from there, so it must be a folder of yours that others cannot write"
+        )
     return path
 
 
@@ -134,54 +168,55 @@ def _load(text: str, identity: str) -> ctypes.CDLL:
             return found
     with tempfile.TemporaryDirectory(prefix="thrombojax-") as scratch:
         made = _compile(text, command, flags, Path(scratch))
-        if cache is not None:
-            kept = _keep(made, cache / f"{name}.so")
-            if kept is not None:
-                return kept
-        return ctypes.CDLL(str(made))
+        kept = _keep(made, cache / f"{name}.so") if cache is not None else None
+        try:
+            return kept if kept is not None else ctypes.CDLL(str(made))
+        except OSError as error:
+            raise NoCompiler(f"{shlex.join(command)} made a library that does not load: {_line(str(error))}") from None
 
 
 def _open(path: Path) -> ctypes.CDLL | None:
-    """A kept library if it is whole: its checksum lies beside it."""
+    """A kept library if it is whole."""
     try:
         content = path.read_bytes()
-        if path.with_suffix(".sha256").read_text(encoding="ascii") != hashlib.sha256(content).hexdigest():
+        if content[-DIGEST:] != hashlib.sha256(content[:-DIGEST]).digest():
             return None
         return ctypes.CDLL(str(path))
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return None
 
 
 def _compile(text: str, command: tuple[str, ...], flags: tuple[str, ...], scratch: Path) -> Path:
     source, made = scratch / "kernel.c", scratch / "kernel.so"
     source.write_text(text, encoding="utf-8")
-    try:
-        done = subprocess.run(
-            [*command, *flags, str(source), "-o", str(made), "-lm", "-lpthread"],
-            capture_output=True, text=True, timeout=SECONDS,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoCompiler(f"{' '.join(command)}: {error}") from None
-    if done.returncode != 0:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise NoCompiler(f"{' '.join(command)} failed (status {done.returncode}): {said}")
+    status, said = _call([*command, *flags, str(source), "-o", str(made), "-lm", "-lpthread"])
+    if status != 0 or not made.is_file():
+        why = next((line for line in said.splitlines() if "error" in line), said) or "it made no library"
+        raise NoCompiler(f"{shlex.join(command)} failed (status {status}): {_line(why)}")
     return made
 
 
+def _line(text: str) -> str:
+    """What somebody else's program says, fit for a line of a message."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()[:200]
+
+
 def _keep(made: Path, path: Path) -> ctypes.CDLL | None:
-    """Move a library into the cache, whole or not at all, whoever else does the same; None where it cannot be kept."""
+    """Put a library into the cache, whole or not at all, whoever else does the same; None where it cannot be kept."""
     content = made.read_bytes()
+    temporary = None
     try:
-        for target, data in (
-            (path, content),
-            (path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode()),
-        ):
-            handle, temporary = tempfile.mkstemp(dir=path.parent)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        return ctypes.CDLL(str(path))
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content + hashlib.sha256(content).digest())
+            file.flush()
+            os.fsync(file.fileno())
+        library = ctypes.CDLL(temporary)
+        os.replace(temporary, path)
+        return library
     except OSError:
         return None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)

@@ -122,8 +122,8 @@ _FOLD: dict[str, Callable[..., Any]] = {
     "mul": lambda a, b: a * b,
     "neg": lambda a: -a,
     "abs": abs,
-    "max": max,
-    "min": min,
+    "max": lambda a, b: a if a != a or a > b else b,
+    "min": lambda a, b: a if a != a or a < b else b,
     "sqrt": math.sqrt,
     "exp": math.exp,
     "log": math.log,
@@ -210,6 +210,14 @@ def _neg(g: Graph, args: Sequence[Node], values: Sequence[Any]) -> Node | None:
     return None
 
 
+def _reciprocal(g: Graph, args: Sequence[Node], values: Sequence[Any]) -> Node | None:
+    name, inner, _ = g.operations[args[0]]
+    if name == "mul" and inner[0] == inner[1]:  # the derivative of a quotient: the quotient has the reciprocal already
+        once = g.add("reciprocal", inner[0])
+        return g.add("mul", once, once)
+    return inner[0] if name == "reciprocal" else None
+
+
 def _select(g: Graph, args: Sequence[Node], values: Sequence[Any]) -> Node | None:
     condition, yes, no = args
     if values[0] is not None:
@@ -244,6 +252,7 @@ _RULES: dict[str, Callable[[Graph, Sequence[Node], Sequence[Any]], Node | None]]
     "sub": _sub,
     "mul": _mul,
     "neg": _neg,
+    "reciprocal": _reciprocal,
     "select": _select,
     "and": _and,
     "or": _or,
