@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from thrombojax.codegen.expression import Node
 from thrombojax.codegen.printing import Dialect, Write, assign, statements
@@ -43,71 +44,133 @@ def _text(name: str) -> str:
 
 def source(program: Program, precision: str) -> str:
     """The whole text of a kernel; precision `f32` or `f64`."""
+    return _kernel(program, precision, "trajectory.c")
+
+
+def source_back(program: Program, precision: str) -> str:
+    """The whole text of a kernel's reverse, from a program of `adjoint.build`."""
+    return _kernel(program, precision, "adjoint.c")
+
+
+def _kernel(program: Program, precision: str, name: str) -> str:
     real = {"f32": "#define TJ_F32\n#define REAL float\n", "f64": "#define TJ_F64\n#define REAL double\n"}[precision]
-    parts = [real, _text("vector.h"), _text("vector_math.h"), _trajectory(program)]
-    return "\n".join(parts)
+    text = "\n".join([_text("job.c"), _text(name)])
+    slots = _Slots(program)
+    found = {**slots.sizes(), **slots.forward(), **(slots.backward() if name == "adjoint.c" else {})}
+    for slot in ("part", "prepare", *found):  # those first, because they have slots themselves
+        value = _text(f"{slot}.c") if slot in ("part", "prepare") else found[slot]
+        text = text.replace(f"@{slot}@", str(value))
+    return "\n".join([real, _text("vector.h"), _text("vector_math.h"), text])
 
 
-def _trajectory(program: Program) -> str:
-    g, known = program.graph, program.known()
-    position = {leaf: k for k, leaf in enumerate(program.parameters)}
-    places = {node: f"{array}[{k}]" for node, (array, k) in known.items()}
+class _Slots:
+    """What stands in the places that the templates leave open."""
 
-    def place(array: str, index: int, names: Mapping[str, str]) -> str:
+    def __init__(self, program: Program):
+        self.program = program
+        self.position = {leaf: k for k, leaf in enumerate(program.parameters)}
+        self.places = {node: f"{array}[{k}]" for node, (array, k) in program.known().items()}
+        self.wrt = sorted({k for b in program.blocks.values() for (array, k), _ in b.writes if array == "p_"})
+
+    def sizes(self) -> dict[str, Any]:
+        program = self.program
+        sizes = program.sizes
+        return {
+            "P": len(program.parameters), "S": program.states, "L": len(program.linear) * len(program.nodes),
+            "STAGES": len(program.tableau.b), "Q": len(program.patient), "R": len(program.segment),
+            "C": sizes.get("c", 0), "O": len(program.observables), "E": len(program.endpoints),
+            "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
+          "TANGENT": int(program.tangent), "WRT": len(self.wrt), "KEPT": len(program.residuals),
+        }  # fmt: skip
+
+    def forward(self) -> dict[str, str]:
+        program, blocks, tableau = self.program, self.program.blocks, self.program.tableau
+        without = {node: where for node, where in self.places.items() if where[0] != "r"}
+        slope = Block(tuple(w for w in blocks["slope"].writes if w[0][0] == "d"))
+        end = len(program.linear) * (len(program.nodes) - 1)
+        begin = {"v": "b", "s": "e"}
+        return {
+            "patient": self.text(_all("q", program.patient), known={}),
+            "segment": self.text(_all("r", program.segment), known=without),
+            "begin": self.text(blocks["bound"], lambda array, k, value: assign(begin.get(array, array), k, value)),
+            "slope": self.text(slope, y="z"),
+            "at": ", ".join(f"(REAL){node!r}" for node in tableau.nodes),
+            "trial": _trial(program),
+            "advance": _combine("y", tableau.b, program.tangent),
+            "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear, end)),
+            "threads": _text("threads.c"),
+            **{name: self.text(blocks[name]) for name in ("look", "open", "dose", "line", "bound", "update", "close")},
+        }
+
+    def backward(self) -> dict[str, str]:
+        program, blocks = self.program, self.program.blocks
+        kept = {node: f"w[{k}]" for k, node in enumerate(program.residuals)}
+        end = len(program.linear) * (len(program.nodes) - 1)
+        return {
+            "slope_keep": self.text(blocks["slope"], y="z"),
+            "slope_": self.text(blocks["slope_"], self.add(y_="z_"), {**self.places, **kept}, y="z", d_="d_now"),
+            "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
+            "known_": "\n".join(f"l_[{k}] = y_[{i}]; y_[{i}] = SPLAT(0);" for k, i in enumerate(program.linear, end)),
+            "advance_": _combine_back(program.tableau.b),
+            "trial_": _trial_back(program),
+            **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
+               ("look", "open", "dose", "line", "bound", "update", "close")},
+        }  # fmt: skip
+
+    def add(self, **names: str) -> Write:
+        """Cotangents add up, but for those of carries, which change hands."""
+
+        def write(array: str, index: int, value: str) -> str:
+            if array == "c_":
+                return assign(array, index, value)
+            place = f"p_[{self.wrt.index(index)}]" if array == "p_" else f"{names.get(array, array)}[{index}]"
+            return f"{place} = {place} + {value};"
+
+        return write
+
+    def text(self, block: Block, write: Write = assign, known: Mapping[Node, str] | None = None, **names: str) -> str:
+        found = self.places if known is None else known
+        return statements(
+            self.program.graph, VECTOR, block, write, lambda array, index: self.place(array, index, names), found
+        )
+
+    def place(self, array: str, index: int, names: Mapping[str, str]) -> str:
         """C text of a symbol."""
         if array == "p":
-            return f"p[{position[index]}]"
+            return f"p[{self.position[index]}]"
         if array in ("dose", "rate", "phase", "inside", "pick"):
             return f"SPLAT(job->{array}[{index} * job->segments + part])"
-        if array in ("h", "era", "start", "length"):
+        if array in ("h", "era", "start", "length", "h_dot", "start_dot", "length_dot"):
             return f"SPLAT({array})"
-        if array == "t":
-            return "t"
+        if array in ("t", "t_dot"):
+            return array
         if array in ("first", "window", "number"):
             return f"SPLAT({array}[{index}])"
         return f"{names.get(array, array)}[{index}]"
 
-    def text(block: Block, write: Write = assign, known: Mapping[Node, str] = places, **names: str) -> str:
-        return statements(g, VECTOR, block, write, lambda array, index: place(array, index, names), known)
 
-    without = {node: where for node, where in places.items() if where[0] != "r"}
-    n, tableau = len(program.endpoints), program.tableau
-    slots = {
-        "P": len(program.parameters), "S": program.states, "L": len(program.linear) * len(program.nodes), "STAGES": len(tableau.b), "Q": len(program.patient),
-        "R": len(program.segment), "C": program.sizes.get("c", 0), "O": len(program.observables), "E": n,
-        "COLUMNS": program.sizes.get("dose", 0), "PHASES": program.sizes.get("phase", 0),
-        "patient": text(Block(tuple((("q", k), node) for k, node in enumerate(program.patient))), known={}),
-        "segment": text(Block(tuple((("r", k), node) for k, node in enumerate(program.segment))), known=without),
-        "look": text(program.blocks["look"]),
-        "open": text(program.blocks["open"]),
-        "dose": text(program.blocks["dose"]),
-        "begin": text(program.blocks["bound"], write=lambda array, k, value: assign({"v": "b", "s": "e"}.get(array, array), k, value)),
-        "line": text(program.blocks["line"]),
-        "slope": text(program.blocks["slope"], y="z"),
-        "at": ", ".join(f"(REAL){node!r}" for node in tableau.nodes),
-        "trial": _trial(program),
-        "advance": _combine("y", tableau.b),
-        "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear, len(program.linear) * (
-            len(program.nodes) - 1))),
-        "bound": text(program.blocks["bound"]),
-        "update": text(program.blocks["update"]),
-        "close": text(program.blocks["close"]),
-        "threads": _text("threads.c"),
-    }  # fmt: skip
-    kernel = _text("trajectory.c")
-    for name, value in slots.items():
-        kernel = kernel.replace(f"@{name}@", str(value))
-    return kernel
+def _all(array: str, nodes: Sequence[Node]) -> Block:
+    return Block(tuple(((array, k), node) for k, node in enumerate(nodes)))
 
 
-def _combine(target: str, weights: Sequence[float]) -> str:
-    """target[k] = y[k] + h * (weighted slopes), for all states."""
-    live = [(j, w) for j, w in enumerate(weights) if w != 0.0]
-    first, *others = live
-    total = f"slope[{first[0]}][k] * SPLAT((REAL){first[1]!r})"
+def _combine(target: str, weights: Sequence[float], tangent: bool) -> str:
+    """target[k] = y[k] + h * (weighted slopes), for all states; and the tangent of that."""
+    half = "S / 2" if tangent else "S"
+    text = f"for (int k = 0; k < {half}; k++) {target}[k] = FMA({_weighted(weights, 'k')}, SPLAT(h), y[k]);"
+    if tangent:
+        moved = f"FMA({_weighted(weights, 'k')}, SPLAT(h), y[k])"
+        longer = f"FMA({_weighted(weights, 'k - S / 2')}, SPLAT(h_dot), {moved})"
+        text += f"\nfor (int k = S / 2; k < S; k++) {target}[k] = {longer};"
+    return text
+
+
+def _weighted(weights: Sequence[float], k: str) -> str:
+    """The sum of slopes with those weights."""
+    (first, weight), *others = [(j, w) for j, w in enumerate(weights) if w != 0.0]
+    total = f"slope[{first}][{k}] * SPLAT((REAL){weight!r})"
     for j, w in others:
-        total = f"FMA(slope[{j}][k], SPLAT((REAL){w!r}), {total})"
-    return f"for (int k = 0; k < S; k++) {target}[k] = FMA({total}, SPLAT(h), y[k]);"
+        total = f"FMA(slope[{j}][{k}], SPLAT((REAL){w!r}), {total})"
+    return total
 
 
 def _trial(program: Program) -> str:
@@ -117,5 +180,35 @@ def _trial(program: Program) -> str:
     for s, (row, node) in enumerate(zip(program.tableau.a, program.tableau.nodes[1:], strict=True), 1):
         at = program.nodes.index(node) * n if n else 0
         known = [f"trial[{i}] = l[{at + k}];" for k, i in enumerate(program.linear)]
-        cases.append("\n".join([f"case {s}: {_combine('trial', row)}", *known, "break;"]))
+        cases.append("\n".join([f"case {s}: {_combine('trial', row, program.tangent)}", *known, "break;"]))
     return "if (stage) { switch (stage) {\n" + "\n".join(cases) + "\n}\nz = trial; }"
+
+
+_AHEAD = "(h > 0 ? (%s[k] - y[k]) * SPLAT((REAL)1 / h) : SPLAT(%s) * slope[0][k])"
+"""Weighted slopes, from where they led; in a segment of length zero all slopes are the first one."""
+
+
+def _combine_back(weights: Sequence[float]) -> str:
+    """Cotangents of slopes and of the step length from those of the state after a step."""
+    lines = [f"d_[{j}][k] = y_[k] * SPLAT((REAL){w!r} * h);" for j, w in enumerate(weights)]
+    ahead = _AHEAD % ("after", "(REAL)1")
+    return "\n".join(["const V *const after = y + S;", "for (int k = 0; k < S; k++) {", *lines,
+                      f"h_[0] = FMA(y_[k], {ahead}, h_[0]);", "}"])  # fmt: skip
+
+
+def _trial_back(program: Program) -> str:
+    """Cotangents of earlier slopes and of the step length from those of where a stage looked."""
+    cases = []
+    n = len(program.linear)
+    for s, (row, node) in enumerate(zip(program.tableau.a, program.tableau.nodes[1:], strict=True), 1):
+        at = program.nodes.index(node) * n if n else 0
+        known = [f"l_[{at + k}] = l_[{at + k}] + z_[{i}]; z_[{i}] = SPLAT(0);" for k, i in enumerate(program.linear)]
+        adds = [f"d_[{j}][k] = FMA(z_[k], SPLAT((REAL){w!r} * h), d_[{j}][k]);" for j, w in enumerate(row) if w != 0.0]
+        loop = [
+            "for (int k = 0; k < S; k++) {",
+            *adds,
+            f"h_[0] = FMA(z_[k], {_AHEAD % ('z', 'AT[stage]')}, h_[0]);",
+            "}",
+        ]
+        cases.append("\n".join([f"case {s}:", *known, *loop, "break;"]))
+    return "switch (stage) {\n" + "\n".join(cases) + "\n}"

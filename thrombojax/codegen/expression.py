@@ -36,6 +36,7 @@ class Graph:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.level: list[int] = []
+        self.wild: list[bool] = []  # made of a constant that is not finite, or may not be
         self._known: dict[Any, Node] = {}
 
     def constant(self, value: float) -> Node:
@@ -74,6 +75,8 @@ class Graph:
             self._known[key] = len(self.operations)
             self.operations.append(operation)
             self.level.append(level)
+            own = not math.isfinite(operation.value) if operation.name == "constant" else level == 0
+            self.wild.append(own or any(self.wild[a] for a in operation.args))
         return self._known[key]
 
     def order(self, outputs: Iterable[Node], known: Iterable[Node] = (), rare: bool = True) -> list[Node]:
@@ -192,7 +195,7 @@ def _mul(g: Graph, args: Sequence[Node], values: Sequence[Any]) -> Node | None:
         if v == -1.0:
             return g.add("neg", x)
         # The models' own `0.0 * x` only gives a number its shape; a state that is not finite is found by its own value.
-        if v == 0.0:
+        if v == 0.0 and not g.wild[x]:
             return g.constant(0.0)
     for x, y in ((args[0], args[1]), (args[1], args[0])):
         minus = _negated(g, y)

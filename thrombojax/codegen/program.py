@@ -74,6 +74,10 @@ class Program:
     """By the names of BLOCKS."""
     observables: tuple[str, ...]
     endpoints: tuple[str, ...]
+    tangent: bool = False
+    """Whether the second half of all states are tangents."""
+    residuals: tuple[Node, ...] = ()
+    """What a transpose reads of the forward evaluation (array `w`); only in the reverse of a kernel."""
 
     def known(self) -> dict[Node, tuple[str, int]]:
         """Where stored nodes are found."""

@@ -1,5 +1,3 @@
-#include <pthread.h>
-
 typedef struct { const Job *job; int64_t next; } Queue;
 
 /* Groups of patients, a few at a time, to whichever thread is free. */
@@ -29,5 +27,3 @@ __attribute__((visibility("default"))) int thrombojax_run(const Job *job) {
   for (int k = 0; k < started; k++) pthread_join(thread[k], 0);
   return 0;
 }
-
-__attribute__((visibility("default"))) int thrombojax_lanes(void) { return W; }

@@ -92,7 +92,7 @@ class Model:
     weight: str = "weight"
     """Name of the parameter that `/kg` amounts are multiplied by."""
     parameter_set: str = "published"
-    backends: tuple[str, ...] = ("native", "xla", "reference")
+    backends: tuple[str, ...] = ("cuda", "native", "xla", "reference")
     anchor: Callable[..., Any] | None = None
     """anchor(p, leaf, count, start) -> (p whose `leaf` gives a steady state at that count, the state, its residual)."""
     cohorts: Path | None = None

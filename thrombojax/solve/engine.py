@@ -4,6 +4,7 @@ Every launch is padded to one block size, so that chunking, order and interrupti
 """
 
 import functools
+import itertools
 import math
 import os
 import queue
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -21,13 +23,13 @@ from thrombojax.dosing.timeline import Column, Schedule, Timeline
 from thrombojax.endpoints import Endpoint, windows
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models.protocol import Model
-from thrombojax.solve import native, pieces
+from thrombojax.solve import cuda, native, pieces
 from thrombojax.solve.pieces import Plan, Reduction
-from thrombojax.solve.steppers import LONG, Adaptive, FixedSteps, Tableau, method
+from thrombojax.solve.steppers import Adaptive, FixedSteps, Tableau, method
 from thrombojax.solve.xla import Watch, trajectory
 
-BACKENDS = ("native", "xla", "reference")
-BLOCK = {"native": 16, "xla": 1024, "reference": 64}
+BACKENDS = ("cuda", "native", "xla", "reference")
+BLOCK = {"cuda": 128, "native": 16, "xla": 1024, "reference": 64}
 """Patients per launch. native: at most so many lanes; XLA: state and temporaries of a block stay in cache; reference: lockstep
 of vmap."""
 STABLE = 0.9
@@ -36,6 +38,10 @@ MOST_REFINE = 64
 
 OK, NOT_FINITE, NO_BASELINE, TOO_STIFF = 0, 1, 2, 3
 STATUS = {"ok": OK, "not_finite": NOT_FINITE, "no_baseline": NO_BASELINE, "too_stiff": TOO_STIFF}
+
+
+_UNUSABLE: Mapping[str, Callable[[Model], str | None]] = {"cuda": cuda.unusable, "native": native.unusable}
+"""Why a backend cannot run a model here."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +81,21 @@ def choose(backend: str, model: Model) -> str:
         raise InputError(
             Problem("backend", f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}")
         )
-    wanted = [b for b in BACKENDS if b in model.backends] if backend == "auto" else [backend]
-    for name in wanted:
-        why = native.unusable(model) if name == "native" else None
+    allowed = [b for b in BACKENDS if b in model.backends]
+    wanted = allowed if backend == "auto" else [backend, *(b for b in allowed if b != "cuda" and b != backend)]
+    for name, instead in itertools.pairwise((*wanted, "")):
+        why = _UNUSABLE[name](model) if name in _UNUSABLE else None
         if why is None:
             return name
-        warnings.warn(f"backend native: {why}; xla runs instead", RuntimeWarning, stacklevel=3)
-    return "xla" if "xla" in model.backends else "reference"
+        if backend == name or name != "cuda":  # a machine without a GPU is no news
+            warnings.warn(f"backend {name}: {why}; {instead} runs instead", RuntimeWarning, stacklevel=3)
+    raise InputError(Problem("backend", f"model {model.name} cannot run on this machine"))
 
 
-def refinement(accuracy: float, order: int = LONG.order) -> int:
-    """Factor on the steps that hold 1e-4: the error of a step of that order falls with that power of its length."""
-    return max(1, math.ceil((1e-4 / accuracy) ** (1 / order) - 1e-9))
+def refinement(accuracy: float) -> int:
+    """Factor on the steps that hold 1e-4. Where free drug bends, an error falls with the third power of the step, whatever
+    the order of the method is elsewhere (measured: docs/performance.md)."""
+    return max(1, math.ceil((1e-4 / accuracy) ** (1 / 3) - 1e-9))
 
 
 def buckets(model: Model, rate: np.ndarray, tableau: Tableau) -> np.ndarray:
@@ -116,23 +125,24 @@ def solve(
     backend = choose(backend, model)
     tableau = tableau or method(model)
     dtype = dtype_of("f64" if backend == "reference" else precision)
-    reductions = tuple(_reduction(e, schedule.columns) for e in endpoints)
+    reductions = tuple(reduction(e, schedule.columns) for e in endpoints)
     stepper = Adaptive() if backend == "reference" else FixedSteps(0, tableau)
     phases = tuple(schedule.timeline.phase)
     plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper)
-    watch = _watch(endpoints, schedule)
+    watch = watched(endpoints, schedule)
     result = {e.name: np.full(cohort.n, np.nan, dtype) for e in endpoints}
     saved = {name: np.full((len(days), cohort.n), np.nan, dtype) for name in save}
     keep = np.asarray([schedule.bound(day) for day in days], np.int32)
     status = cohort.status.copy()
     factor = buckets(model, cohort.rate, tableau) if backend != "reference" else np.ones(cohort.n, int)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
-    refine = {level: np.int32(level * refinement(accuracy, tableau.order)) for level in np.unique(factor)}
-    if backend == "native":
-        made = native.kernel(model, plan, precision)
+    refine = {level: np.int32(level * refinement(accuracy)) for level in np.unique(factor)}
+    if backend in ("native", "cuda"):
+        machine: Any = native if backend == "native" else cuda
+        made = machine.kernel(model, plan, precision)
         for level, steps in refine.items():
             rows = np.flatnonzero((status == OK) & (factor == level))
-            finite = native.run(
+            finite = machine.run(
                 made, plan, cohort.p, cohort.y0, schedule.timeline, watch, int(steps), keep, rows, result, saved
             )
             status[rows[~finite]] = NOT_FINITE
@@ -229,17 +239,19 @@ def _compiled(model: Model, plan: Plan, backend: str) -> Any:
     return jax.jit(block)
 
 
-def _reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
+def reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
     mine = tuple(i for i, c in enumerate(columns) if e.drug is not None and c.key[0] == e.drug)
     return Reduction(e.name, e.reducer, "" if e.drug is not None else e.observable, mine)
 
 
-def _watch(endpoints: Sequence[Endpoint], schedule: Schedule) -> Watch:
+def watched(endpoints: Sequence[Endpoint], schedule: Schedule) -> Watch:
+    """When and how the endpoints of a timeline look; NumPy where its times are known."""
     inside, pick, first = windows(endpoints, schedule)
     shape = (len(endpoints), len(schedule.timeline.steps))
+    xp = jnp if any(isinstance(a, jax.Array) for a in (*inside, *pick)) else np
     return Watch(
-        np.asarray(inside, float).reshape(shape),
-        np.asarray(pick, float).reshape(shape),
+        xp.asarray(inside, float).reshape(shape),
+        xp.asarray(pick, float).reshape(shape),
         np.asarray(first, float).reshape(len(endpoints)),
         np.asarray([(e.start, e.stop) for e in endpoints], float).reshape(len(endpoints), 2),
         tuple({k: np.asarray(v, float) for k, v in e.numbers.items()} for e in endpoints),

@@ -21,14 +21,31 @@ from thrombojax.solve.pieces import Plan, Reduction
 from thrombojax.solve.xla import Watch
 
 _FIELDS = (
-    *("groups", "row", "p", "p_step", "y0", "wide", "segments", "start", "length", "h", "era", "dose", "rate", "phase"),
+    *(
+        "groups",
+        "row",
+        "p",
+        "p_step",
+        "y0",
+        "wide",
+        "segments",
+        "start",
+        "length",
+        "h",
+        "era",
+        "start_dot",
+        "length_dot",
+        "dose",
+        "rate",
+        "phase",
+    ),
     *("steps", "fresh", "changed", "inside", "pick", "first", "window", "number", "keep", "saved", "saved_step"),
     *("endpoint", "finite", "threads"),
 )
 _WHOLE = {"groups", "wide", "segments", "saved_step", "threads"}
 
 
-class _Job(ctypes.Structure):
+class Job(ctypes.Structure):
     """The `Job` of trajectory.c."""
 
     _fields_ = [(name, ctypes.c_int64 if name in _WHOLE else ctypes.c_void_p) for name in _FIELDS]
@@ -39,7 +56,6 @@ class Kernel:
 
     def __init__(self, program: Program, library: ctypes.CDLL, dtype: Any):
         self.program, self.library, self.dtype = program, library, np.dtype(dtype)
-        library.thrombojax_run.argtypes = [ctypes.POINTER(_Job)]
         self.lanes = int(library.thrombojax_lanes())
 
 
@@ -96,20 +112,59 @@ def run(
     """
     if not len(rows):
         return np.zeros(0, bool)
-    program, dtype = made.program, made.dtype
-    n = len(jax.tree.leaves(y0)[0])
-    hold: list[Any] = []
+    finite = np.zeros(len(jax.tree.leaves(y0)[0]), np.uint8)
+    hold = Hold(made.dtype)
+    given = job(made, plan, p, y0, timeline, watch, refine, keep, rows, finite, hold)
+    given.saved = hold.pointers([saved.get(name) for name in made.program.observables])
+    given.endpoint = hold.pointers([endpoints[name] for name in made.program.endpoints])
+    made.library.thrombojax_run(ctypes.byref(given))
+    place = places(keep, len(timeline.steps))
+    for day, written in enumerate(place[keep]):  # days nearer to each other than bounds are have one place
+        if written != day:
+            for values in saved.values():
+                values[day, rows] = values[written, rows]
+    return finite[rows] != 0
 
-    def address(a: Any) -> int:
-        hold.append(a)
+
+def places(keep: np.ndarray, segments: int) -> np.ndarray:
+    """Where the values of each bound are kept (`[segments + 1]`, -1: nowhere)."""
+    position = np.full(segments + 1, -1, np.int32)
+    position[keep] = np.arange(len(keep))
+    return position
+
+
+class Hold:
+    """Addresses of arrays for C, which stay alive as long as this does."""
+
+    def __init__(self, dtype: Any):
+        self.dtype, self.kept = dtype, []  # type: ignore[var-annotated]
+
+    def address(self, a: np.ndarray) -> int:
+        self.kept.append(a)
         return int(a.ctypes.data)
 
-    def array(a: Any, kind: Any = dtype) -> int:
-        return address(np.ascontiguousarray(a, kind))
+    def array(self, a: Any, kind: Any = None) -> int:
+        return self.address(np.ascontiguousarray(a, kind or self.dtype))
 
-    def pointers(arrays: Sequence[np.ndarray | None]) -> int:
-        return array([0 if a is None else address(a) for a in arrays] or [0], np.uint64)
+    def pointers(self, arrays: Sequence[np.ndarray | None]) -> int:
+        return self.array([0 if a is None else self.address(a) for a in arrays] or [0], np.uint64)
 
+
+def job(
+    made: Kernel,
+    plan: Plan,
+    p: Any,
+    y0: Any,
+    timeline: Timeline,
+    watch: Watch,
+    refine: int,
+    keep: np.ndarray,
+    rows: np.ndarray,
+    finite: np.ndarray,
+    hold: Hold,
+) -> Job:
+    """What `run` asks for, but for the outputs; finite: `[patient]` uint8, written for `rows`."""
+    program, array = made.program, hold.array
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(p)]
     used = [np.ascontiguousarray(leaves[k]) for k in program.parameters]
     segments = len(timeline.steps)
@@ -121,19 +176,16 @@ def run(
         *np.asarray(timeline.rate).T,
     ]
     jumps = _differs(switches, segments)
-    position = np.full(segments + 1, -1, np.int32)
-    position[keep] = np.arange(len(keep))
-    finite = np.zeros(n, np.uint8)
     # in the reducers' own order, whatever order a study has them in
     numbers = [
         e[name] for r, e in zip(plan.reductions, watch.numbers, strict=True) for name in REDUCERS[r.reducer].numbers
     ]
-    job = _Job(
+    return Job(
         groups=-(-len(rows) // made.lanes),
         row=array(np.resize(rows, -(-len(rows) // made.lanes) * made.lanes), np.int32),
-        p=pointers(used),
+        p=hold.pointers(used),
         p_step=array([int(leaf.ndim > 0) for leaf in used] or [0], np.int64),
-        y0=pointers([np.ascontiguousarray(leaf, np.float64) for leaf in jax.tree.leaves(y0)]),
+        y0=hold.pointers([np.ascontiguousarray(leaf, np.float64) for leaf in jax.tree.leaves(y0)]),
         wide=1,
         segments=segments,
         start=array(timeline.start),
@@ -151,19 +203,12 @@ def run(
         first=array(watch.first),
         window=array(watch.window),
         number=array(numbers or [0]),
-        keep=array(position, np.int32),
-        saved=pointers([saved.get(name) for name in program.observables]),
-        saved_step=n,
-        endpoint=pointers([endpoints[name] for name in program.endpoints]),
-        finite=address(finite),
+        keep=array(places(keep, segments), np.int32),
+        saved=hold.pointers([None for _ in program.observables]),
+        saved_step=len(finite),
+        finite=hold.address(finite),
         threads=cores(),
     )
-    made.library.thrombojax_run(ctypes.byref(job))
-    for day, written in enumerate(position[keep]):  # days nearer to each other than bounds are have one place
-        if written != day:
-            for values in saved.values():
-                values[day, rows] = values[written, rows]
-    return finite[rows] != 0
 
 
 def _differs(rows: Sequence[np.ndarray], segments: int) -> np.ndarray:

@@ -1,0 +1,86 @@
+"""The reverse of a trajectory as expressions: the transpose of every piece, translated from its `jax.vjp`.
+
+A cotangent lies in the array of its value's name with an underscore behind. What a transpose needs of the forward evaluation of
+a slope is kept (array `w`), so that going back costs about as much as going forward.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from thrombojax.codegen.expression import Graph, Node
+from thrombojax.codegen.program import OFTEN, POINT, Block, Function, Program, finish, setting, traced, with_slope
+from thrombojax.codegen.regroup import regroup
+from thrombojax.codegen.trace import trace
+from thrombojax.models.protocol import Model
+from thrombojax.solve.pieces import Plan
+
+BACK = 4
+"""Level of cotangents, above all others."""
+CARRIED = frozenset({"y", "p", "t", "h", "dose", "rate", "start", "length", "c", "v", "s", "b", "e"})
+"""Arrays that gradients reach."""
+
+
+def build(model: Model, plan: Plan, wrt: tuple[int, ...] = ()) -> Program:
+    """All blocks of a trajectory, their transposes (`slope_` ...), and `slope` with what its transpose needs.
+
+    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates and times always are.
+    """
+    given = setting(model, plan)
+    g = given.graph
+    # Regrouped only when it is known what is kept: the transposes share the forward values as they were traced.
+    blocks = with_slope({name: traced(g, f, often=False) for name, f in given.functions.items()})
+    for name, f in given.functions.items():
+        blocks[f"{name}_"] = pullback(g, f, wrt)
+    kept = _needed(g, blocks["slope_"].nodes)
+    places = [*(place for place, _ in blocks["slope"].writes), *(("w", k) for k in range(len(kept)))]
+    values = regroup(g, [*blocks["slope"].nodes, *kept], POINT)
+    blocks["slope"] = Block(tuple(zip(places, values, strict=True)))
+    made = finish(given, blocks, plan, (*OFTEN, "line_", "slope_"))
+    return replace(made, residuals=tuple(kept))
+
+
+def pullback(g: Graph, f: Function, wrt: Sequence[int]) -> Block:
+    """Cotangents of a piece's arguments from those of its results."""
+    leaves, tree = jax.tree.flatten(f.args)
+    chosen = [k for k, node in enumerate(leaves) if _is_carried(g, node, wrt)]
+    given = [g.symbol((f"{array}_", index), BACK) for array, index in f.out]
+
+    def transpose(leaves: Any, cotangents: Any) -> Any:
+        def inner(*values: Any) -> Any:
+            full = list(leaves)
+            for k, value in zip(chosen, values, strict=True):
+                full[k] = value
+            return jax.tree.leaves(f.call(*jax.tree.unflatten(tree, full)))
+
+        return jax.vjp(inner, *(leaves[k] for k in chosen))[1](list(cotangents))
+
+    found = jax.tree.leaves(trace(g, transpose, leaves, given))
+    if any(array == "d" for array, _ in f.out):
+        found = regroup(g, found, BACK)
+    zero = g.constant(0.0)
+    places = [g.operations[leaves[k]].value for k in chosen]
+    pairs = zip(places, found, strict=True)
+    return Block(tuple(((f"{array}_", index), node) for (array, index), node in pairs if node != zero))
+
+
+def _is_carried(g: Graph, node: Node, wrt: Sequence[int]) -> bool:
+    name, _, value = g.operations[node]
+    if name != "symbol":
+        return False
+    array, index = value
+    return array in CARRIED and (array != "p" or index in wrt)
+
+
+def _needed(g: Graph, outputs: Sequence[Node]) -> list[Node]:
+    """Forward values that a transpose reads (what masks are made of instead of masks)."""
+    found: dict[Node, None] = {}
+    for node in g.order(outputs):
+        if g.level[node] != BACK and not g.is_mask(node):
+            continue
+        for a in g.operations[node].args:
+            if g.level[a] == POINT and g.operations[a].name not in ("constant", "symbol") and not g.is_mask(a):
+                found[a] = None
+    return list(found)

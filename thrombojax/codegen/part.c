@@ -1,0 +1,41 @@
+/* One segment: its doses, its steps, and what endpoints see of it. */
+const REAL start = job->start[part], length = job->length[part], h = job->h[part], era = job->era[part];
+const int32_t steps = job->steps[part];
+const REAL start_dot = TANGENT ? job->start_dot[part] : 0, length_dot = TANGENT ? job->length_dot[part] : 0;
+const REAL h_dot = TANGENT && steps > 0 ? length_dot / (REAL)steps : 0;
+(void)length, (void)era, (void)h_dot;
+{ @dose@ }
+if (job->changed[part] || part == restart) { @segment@ }
+if (E > 0) {
+  V *const v_before = v, *const s_before = s;
+  v = b, s = e, b = v_before, e = s_before;
+  if (job->fresh[part] || part == restart) {
+    const V t = SPLAT(start), t_dot = SPLAT(start_dot);
+    (void)t, (void)t_dot;
+    { @begin@ }
+  }
+}
+for (int32_t step = 0; step < steps; step++) {
+  const V *z = y;
+  RECORD(y, S);
+  { @line@ }
+  for (int stage = step == 0 && E > 0; stage < STAGES; stage++) { /* the first slope is known at a bound */
+    const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), t_dot = SPLAT(start_dot + ((REAL)step + AT[stage]) * h_dot);
+    V *const d = slope[stage];
+    (void)t, (void)t_dot;
+    @trial@
+    { @slope@ }
+  }
+  @advance@
+  { @known@ }
+}
+RECORD(y, S);
+if (E > 0) {
+  const V t = SPLAT(start + length), t_dot = SPLAT(start_dot + length_dot);
+  (void)t, (void)t_dot;
+  { @bound@ }
+  RECORD(c, C);
+  RECORD(v, 2 * O);
+  RECORD(b, 2 * O);
+  { @update@ }
+} else if (job->keep[part + 1] >= 0) { @look@ }

@@ -1,0 +1,11 @@
+/* Parameters and state of one vector of patients. */
+V p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], trial[S], slope[STAGES][S];
+V l[AT_LEAST_ONE(L)], c[AT_LEAST_ONE(C)];
+V at_begin[2 * AT_LEAST_ONE(O)], at_end[2 * AT_LEAST_ONE(O)];
+V *v = at_end, *s = v + O, *b = at_begin, *e = b + O;
+static const REAL AT[STAGES] = {@at@};
+V *d = slope[0];
+for (int k = 0; k < P; k++) p[k] = gather(job->p[k], job->p_step[k], job->wide, row);
+for (int k = 0; k < S; k++) y[k] = gather(job->y0[k], 1, job->wide, row);
+const REAL *const first = job->first, *const window = job->window, *const number = job->number;
+(void)first, (void)window, (void)number, (void)l, (void)r, (void)b, (void)e;

@@ -1,0 +1,121 @@
+"""Reverse mode through the generated kernel: cotangents of amounts, rates, times, parameters and first states."""
+
+import ctypes
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from thrombojax.codegen import adjoint, build, emit_c
+from thrombojax.dosing.timeline import Timeline
+from thrombojax.errors import RunError
+from thrombojax.models.protocol import Model
+from thrombojax.solve import native
+from thrombojax.solve.pieces import Plan
+from thrombojax.solve.xla import Watch
+
+MEMORY = 512 * 2**20
+"""Bytes that the records of all threads may take; a longer trajectory is crossed once more, window by window."""
+BATCH = 64
+"""Groups whose shares of the common cotangents are added up in order, so that no number of threads changes a bit."""
+
+
+class _Back(ctypes.Structure):
+    """The `Back` of adjoint.c."""
+
+    _fields_ = (
+        ("job", native.Job),
+        *((name, ctypes.c_void_p) for name in ("live", "endpoint_", "saved_", "p_", "y0_", "shared_")),
+        *((name, ctypes.c_int64) for name in ("batch", "per_window", "record")),
+    )
+
+
+class Cotangents(NamedTuple):
+    """start, length: `[segment]`; dose, rate: `[segment, column]`; parameters: per leaf asked for, y0: per state, `[patient]`."""
+
+    start: np.ndarray
+    length: np.ndarray
+    dose: np.ndarray
+    rate: np.ndarray
+    parameters: list[np.ndarray]
+    y0: list[np.ndarray]
+
+
+@functools.lru_cache(maxsize=64)
+def kernel(model: Model, plan: Plan, precision: str, wrt: tuple[int, ...]) -> native.Kernel:
+    """Trace, transpose, print, compile and load; raises as `native.kernel` does."""
+    program = adjoint.build(model, plan, wrt)
+    library = build.load(emit_c.source_back(program, precision))
+    library.thrombojax_back.argtypes = [ctypes.POINTER(_Back)]
+    return native.Kernel(program, library, np.float32 if precision == "f32" else np.float64)
+
+
+def run(
+    made: native.Kernel,
+    plan: Plan,
+    p: Any,
+    y0: Any,
+    timeline: Timeline,
+    watch: Watch,
+    factor: np.ndarray,
+    keep: np.ndarray,
+    wrt: Sequence[int],
+    endpoints: Mapping[str, np.ndarray],
+    saved: Mapping[str, np.ndarray],
+    memory: int = MEMORY,
+) -> Cotangents:
+    """Cotangents of everything from those of endpoints (`[patient]`) and saved values (`[day, patient]`).
+
+    factor: `[patient]`, multiplies the steps (0: the patient has no result and no gradient).
+    """
+    program, dtype = made.program, made.dtype
+    n, segments, columns = len(factor), len(timeline.steps), len(plan.columns)
+    parameters = [np.zeros(n, dtype) for _ in wrt]
+    first = [np.zeros(n, dtype) for _ in range(program.states)]
+    common = np.zeros((segments, 2 + 2 * columns))
+    used = sorted({k for b in program.blocks.values() for (a, k), _ in b.writes if a == "p_"})
+    for level in np.unique(factor[factor > 0]):
+        rows = np.flatnonzero(factor == level)
+        finite = np.zeros(n, np.uint8)
+        hold = native.Hold(dtype)
+        given = native.job(made, plan, p, y0, timeline, watch, int(level), keep, rows, finite, hold)
+        lanes = np.arange(given.groups * made.lanes) < len(rows)
+        window, record = _window(made, np.asarray(timeline.steps) * int(level), memory // native.cores())
+        shared = np.zeros((-(-given.groups // BATCH), segments, 2 + 2 * columns))
+        back = _Back(
+            job=given,
+            live=hold.array(lanes, np.uint8),
+            endpoint_=hold.pointers([np.ascontiguousarray(endpoints[e], dtype) for e in program.endpoints]),
+            saved_=hold.pointers(
+                [np.ascontiguousarray(saved[o], dtype) if o in saved else None for o in program.observables]
+            ),
+            p_=hold.pointers([parameters[list(wrt).index(k)] for k in used]),
+            y0_=hold.pointers(first),
+            shared_=hold.address(shared),
+            batch=BATCH,
+            per_window=window,
+            record=record,
+        )
+        if made.library.thrombojax_back(ctypes.byref(back)):
+            raise RunError("there is no memory for the record of a trajectory; give gradients a smaller bound")
+        common += shared.sum(axis=0)
+    start, length, dose, rate = np.split(common, [1, 2, 2 + columns], axis=1)
+    return Cotangents(start[:, 0], length[:, 0], dose, rate, parameters, first)
+
+
+def _window(made: native.Kernel, steps: np.ndarray, memory: int) -> tuple[int, int]:
+    """(segments per window, vectors that its record takes): the longest window that the memory holds."""
+    program = made.program
+    vector = made.lanes * made.dtype.itemsize
+    each = (steps + 1) * program.states
+    if program.endpoints:
+        each = each + program.sizes.get("c", 0) + 4 * len(program.observables)
+    window = len(steps)
+    while True:
+        starts = np.arange(0, len(steps), window)
+        record = int(np.add.reduceat(each, starts).max())
+        whole = record + len(starts) * (program.states + program.sizes.get("c", 0))
+        if window == 1 or whole * vector <= memory:
+            return window, record
+        window = -(-window // 2)

@@ -1,0 +1,213 @@
+"""Endpoints and trajectories as a function that JAX differentiates, forwards and backwards, on the fast path where there is one.
+
+`jax.grad` and `jax.jvp` of anything computed from them work, also under `jax.jit`: with respect to dose amounts and times,
+infusion rates, any parameter, and the first state.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import linear_call
+from jax.flatten_util import ravel_pytree
+
+from thrombojax.dosing.timeline import Schedule, Timeline
+from thrombojax.endpoints import Endpoint
+from thrombojax.models import struct
+from thrombojax.models.protocol import Model
+from thrombojax.solve import adjoint, engine, native, tangent
+from thrombojax.solve.engine import Cohort
+from thrombojax.solve.pieces import Plan
+from thrombojax.solve.steppers import FixedSteps, method
+from thrombojax.solve.xla import Watch
+
+
+class Moving(NamedTuple):
+    """What gradients reach. parameters, y0: `[leaf, patient]`; start, length: `[segment]`; dose, rate: `[segment, column]`."""
+
+    parameters: Any
+    y0: Any
+    start: Any
+    length: Any
+    dose: Any
+    rate: Any
+
+
+class Fixed(NamedTuple):
+    """What they do not reach: the timeline's switches and steps, the bounds whose values are kept, how endpoints look."""
+
+    phase: Any
+    era: Any
+    steps: Any
+    keep: Any
+    watch: Watch
+
+
+def solve(
+    model: Model,
+    cohort: Cohort,
+    schedule: Schedule,
+    *,
+    endpoints: Sequence[Endpoint] = (),
+    save: Sequence[str] = (),
+    days: Sequence[float] = (),
+    precision: str = "f64",
+    accuracy: float = 1e-4,
+    parameters: Mapping[str, Any] | None = None,
+    y0: Any = None,
+    memory: int = adjoint.MEMORY,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(endpoints `[patient]`, saved `[day, patient]`) of prepared patients; differentiable in all that is traced.
+
+    schedule: its times, amounts and rates may be traced; parameters: leaf name -> `[patient]`, in place of the cohort's; y0: a
+    State of `[patient]`, in place of the cohort's (which does not follow the parameters). memory: bytes for the way back.
+    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises
+    CannotTranslate or NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
+    """
+    dtype = engine.dtype_of(precision)
+    tableau = method(model)
+    plan = Plan(
+        schedule.columns,
+        tuple(engine.reduction(e, schedule.columns) for e in endpoints),
+        tuple(save),
+        tuple(schedule.timeline.phase),
+        schedule.infusions,
+        FixedSteps(0, tableau),
+    )
+    names = struct.names(model.Parameters)
+    given = {struct.resolve(k, names): v for k, v in (parameters or {}).items()}
+    wrt = tuple(names.index(k) for k in given)
+    factor = engine.buckets(model, cohort.rate, tableau) * engine.refinement(accuracy)
+    factor = np.where(cohort.status == engine.OK, factor, 0)
+    first = cohort.y0 if y0 is None else y0
+    line = schedule.timeline
+    moving = Moving(
+        jnp.stack([jnp.broadcast_to(jnp.asarray(v, dtype), cohort.n) for v in given.values()])
+        if given
+        else np.zeros((0, cohort.n), dtype),
+        jnp.stack([jnp.asarray(v, dtype) for v in jax.tree.leaves(first)]),
+        *(jnp.asarray(a, dtype) for a in (line.start, line.length, line.dose, line.rate)),
+    )
+    keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
+    fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule))
+    ways = _Ways(model, plan, cohort, precision, wrt, factor, memory)
+    return _differentiable(ways)(moving, fixed)
+
+
+class _Ways(NamedTuple):
+    """What the kernels of one problem are called with besides arrays."""
+
+    model: Model
+    plan: Plan
+    cohort: Cohort
+    precision: str
+    wrt: tuple[int, ...]
+    factor: np.ndarray
+    memory: int
+
+    @property
+    def dtype(self) -> Any:
+        return engine.dtype_of(self.precision)
+
+    def problem(self, moving: Moving, fixed: Fixed) -> tuple[Any, Any, Timeline, Watch]:
+        """Arguments of the kernels, on the host: p, y0, timeline, watch."""
+        moving, fixed = jax.tree.map(np.asarray, (moving, fixed))
+        leaves = jax.tree.leaves(self.cohort.p)
+        for k, values in zip(self.wrt, moving.parameters, strict=True):
+            leaves[k] = np.asarray(values, float)
+        p: Any = struct.unflatten(self.model.Parameters, leaves)
+        y0: Any = struct.unflatten(self.model.State, list(np.asarray(moving.y0, float)))
+        nowhere = np.zeros(0, np.int32)
+        line = Timeline(
+            moving.start, moving.length, moving.dose, moving.rate, fixed.phase, fixed.era, fixed.steps, nowhere
+        )
+        return p, y0, line, fixed.watch
+
+    def shapes(self, keep: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        n, days = len(self.factor), len(keep)
+        one = {r.name: jax.ShapeDtypeStruct((n,), self.dtype) for r in self.plan.reductions}
+        return one, {name: jax.ShapeDtypeStruct((days, n), self.dtype) for name in self.plan.save}
+
+    def forward(self, moving: Moving, fixed: Fixed) -> Any:
+        made = native.kernel(self.model, self.plan, self.precision)
+        return self._through(made, self.plan, self.problem(moving, fixed), fixed.keep)
+
+    def _through(self, made: Any, plan: Plan, problem: Any, keep: Any) -> Any:
+        ends, saved = jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), self.shapes(keep))
+        for level in np.unique(self.factor[self.factor > 0]):
+            rows = np.flatnonzero(self.factor == level)
+            p, y0, line, watch = problem
+            finite = native.run(made, plan, p, y0, line, watch, int(level), np.asarray(keep), rows, ends, saved)
+            for values in (*ends.values(), *saved.values()):
+                values[..., rows[~finite]] = np.nan
+        return ends, saved
+
+    def push(self, moving: Moving, fixed: Fixed, tangents: Moving) -> Any:
+        made = tangent.kernel(self.model, self.plan, self.precision, self.wrt)
+        p, y0, line, watch = self.problem(moving, fixed)
+        tangents = jax.tree.map(np.asarray, tangents)
+        ends, saved = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.shapes(fixed.keep))
+        for level in np.unique(self.factor[self.factor > 0]):
+            rows = np.flatnonzero(self.factor == level)
+            tangent.run(
+                made,
+                self.plan,
+                p,
+                y0,
+                line,
+                watch,
+                int(level),
+                np.asarray(fixed.keep),
+                rows,
+                self.wrt,
+                tangents,
+                ends,
+                saved,
+            )
+        return ends, saved
+
+    def pull(self, moving: Moving, fixed: Fixed, cotangents: Any) -> Moving:
+        made = adjoint.kernel(self.model, self.plan, self.precision, self.wrt)
+        ends, saved = jax.tree.map(np.asarray, cotangents)
+        p, y0, line, watch = self.problem(moving, fixed)
+        found = adjoint.run(
+            made, self.plan, p, y0, line, watch, self.factor, np.asarray(fixed.keep), self.wrt, ends, saved, self.memory
+        )
+        n = len(self.factor)
+        rows = np.stack(found.parameters) if found.parameters else np.zeros((0, n))
+        return Moving(
+            *(
+                np.asarray(a, self.dtype)
+                for a in (rows, np.stack(found.y0), found.start, found.length, found.dose, found.rate)
+            )
+        )
+
+
+def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
+    """The trajectory with its derivatives in both directions: a tangent is a linear call, which knows its transpose."""
+
+    def on_host(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
+        return jax.pure_callback(function, shapes, *args, vmap_method="sequential")
+
+    @jax.custom_jvp
+    def course(moving: Moving, fixed: Fixed) -> Any:
+        return on_host(ways.forward, ways.shapes(fixed.keep), moving, fixed)
+
+    @course.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        moving, fixed = primals
+        # One vector of tangents: a linear call wants all of its arguments to move, and a rate that nobody asks for does not.
+        flat, unravel = ravel_pytree(tangents[0])
+
+        def push(given: Any, tangent: Any) -> Any:
+            return on_host(ways.push, ways.shapes(fixed.keep), *given, unravel(tangent))
+
+        def pull(given: Any, cotangent: Any) -> Any:
+            shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), given[0])
+            return ravel_pytree(on_host(ways.pull, shapes, *given, cotangent))[0]
+
+        return course(moving, fixed), linear_call(push, pull, (moving, fixed), flat)
+
+    return course
