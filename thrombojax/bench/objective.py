@@ -14,6 +14,7 @@ import numpy as np
 from thrombojax.dosing.timeline import Schedule
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
+from thrombojax.solve import gradient
 from thrombojax.solve.engine import Cohort, workers
 from thrombojax.solve.steppers import FixedSteps
 from thrombojax.solve.xla import Plan, Watch, trajectory
@@ -26,10 +27,42 @@ BLOCK = 256
 Doses = np.ndarray
 
 
+Calls = tuple[Callable[[Doses], float], Callable[[Doses], tuple[float, Doses]]]
+"""(value, value and gradient), as functions of the doses."""
+
+
 def objective(
-    model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float], dtype: Any
-) -> tuple[Callable[[Doses], float], Callable[[Doses], tuple[float, Doses]]]:
-    """(value, value and gradient) as functions of the doses, over all patients, blocks of them on every core."""
+    model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float], dtype: Any, backend: str = "xla"
+) -> Calls:
+    """The objective over all patients, on every core."""
+    return (_kernel if backend == "native" else _blocks)(model, cohort, line, weeks, dtype)
+
+
+def _kernel(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float], dtype: Any) -> Calls:
+    """Through the generated kernel, all patients in one call."""
+    precision = "f64" if dtype == np.float64 else "f32"
+    slot, column = (np.asarray(a) for a in np.nonzero(line.timeline.dose))
+    given = np.zeros(np.shape(line.timeline.dose), dtype)
+
+    def mean(doses: Any) -> Any:
+        timeline = line.timeline._replace(dose=jnp.asarray(given).at[slot, column].set(doses))
+        _, saved = gradient.solve(
+            model, cohort, line._replace(timeline=timeline), save=("platelets",), days=weeks, precision=precision
+        )
+        return jnp.mean(jnp.log(saved["platelets"] / dtype(TARGET)) ** 2)
+
+    def on_host(call: Any) -> Callable[[Doses], Any]:
+        def run(doses: Doses) -> Any:
+            with jax.enable_x64(dtype == np.float64):
+                return jax.tree.map(np.asarray, call(np.asarray(doses, dtype)))
+
+        return run
+
+    return on_host(jax.jit(mean)), on_host(jax.jit(jax.value_and_grad(mean)))
+
+
+def _blocks(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float], dtype: Any) -> Calls:
+    """Through XLA, blocks of patients on every core."""
     at = np.asarray([line.bound(day) for day in weeks])
     slot, column = (np.asarray(a) for a in np.nonzero(line.timeline.dose))
     timeline = jax.tree.map(

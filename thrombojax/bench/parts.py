@@ -10,7 +10,7 @@ from thrombojax.bench import child, studies
 from thrombojax.bench.found import Found, Row, Setting, faster, finish, row, rows_of
 
 GRADIENT_CALLS = ("objective", "gradient", "optimisation step")
-GRADIENT_BACKENDS = ("xla",)
+GRADIENT_BACKENDS = ("native", "xla")
 """Backends through which `objective.py` differentiates."""
 
 

@@ -157,7 +157,9 @@ def gradient(o: Options) -> Prepared:
     import optax  # type: ignore[import-untyped]
 
     problem = flagship(o["patients"])
-    value, both = objective.objective(problem.model, problem.cohort, problem.line, problem.weeks, _dtype(o))
+    value, both = objective.objective(
+        problem.model, problem.cohort, problem.line, problem.weeks, _dtype(o), o["backend"]
+    )
     adam = optax.adam(0.1)
     doses = np.full(studies.WEEKS, studies.DOSE, _dtype(o))
     state = adam.init(doses)
