@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 # Before JAX is imported, and for the subprocesses that tests start. The key is the program itself: nothing goes stale.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+_KEPT = Path(__file__).parents[1] / ".pytest_cache"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_KEPT / "xla"))
+os.environ.setdefault("THROMBOJAX_CACHE", str(_KEPT / "thrombojax"))
 
 import jax
 from hypothesis import settings

@@ -173,6 +173,7 @@ def test_ctrl_c_while_compiling_ends_the_compiler(tmp_path):
         if (tmp_path / "started").exists() and (tmp_path / "started").read_text():
             break
         time.sleep(0.01)
+    time.sleep(0.3)  # until it waits for the compiler
     process.send_signal(2)
     assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
     assert ended(int((tmp_path / "started").read_text()))

@@ -176,9 +176,12 @@ def job(
         *np.asarray(timeline.rate).T,
     ]
     jumps = _differs(switches, segments)
-    # in the reducers' own order, whatever order a study has them in
+    # In the reducers' own order, whatever order a study has them in. One that is missing is one that nothing reads (`day`,
+    # beside `visits`), or makes the endpoint missing.
     numbers = [
-        e[name] for r, e in zip(plan.reductions, watch.numbers, strict=True) for name in REDUCERS[r.reducer].numbers
+        e.get(name, np.nan)
+        for r, e in zip(plan.reductions, watch.numbers, strict=True)
+        for name in REDUCERS[r.reducer].numbers
     ]
     return Job(
         groups=-(-len(rows) // made.lanes),
