@@ -1,12 +1,11 @@
-"""Settings of the whole test session: float64, no silent promotion of dtype or rank, compiled programs kept on disk."""
+"""Settings of the whole test session: float64, no silent promotion of dtype or rank, compiled programs and kernels kept on disk."""
 
 import os
 from pathlib import Path
 
 # Before JAX is imported, and for the subprocesses that tests start. The key is the program itself: nothing goes stale.
-_KEPT = Path(__file__).parents[1] / ".pytest_cache"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_KEPT / "xla"))
-os.environ.setdefault("THROMBOJAX_CACHE", str(_KEPT / "thrombojax"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+os.environ.setdefault("THROMBOJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "thrombojax"))
 
 import jax
 from hypothesis import settings

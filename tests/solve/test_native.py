@@ -3,6 +3,9 @@
 import dataclasses
 import functools
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -320,6 +323,52 @@ def test_a_stiff_patient_takes_its_own_steps():
     same(stiff.solve(rows=[20]), together, others=[20])
     assert not np.array_equal(together.saved["platelets"][:, [3, 20]], whole().saved["platelets"][:, [3, 20]])
     np.testing.assert_allclose(together.saved["platelets"], whole().saved["platelets"], rtol=1e-3)
+
+
+# --- turns
+
+
+@pytest.mark.parametrize(
+    ("groups", "threads", "seconds"), [(1, 1, 0.0), (1000, 2, 0.0), (1000, 64, 10.0), (77, 2, 0.3)]
+)
+def test_turns_take_every_vector_once(monkeypatch, groups, threads, seconds):
+    """seconds: that one vector takes a thread, by the clock of the test."""
+    now, seen = [0.0], []
+    monkeypatch.setattr(native.time, "monotonic", lambda: now[0])
+
+    def kernel(reference):
+        job = reference._obj
+        seen.extend(range(job.row // 32, job.row // 32 + job.groups))
+        now[0] += job.groups * seconds / threads
+        turns.append(job.groups)
+
+    turns: list[int] = []
+    native.in_turns(kernel, native.Job(groups=groups, row=32 * 5, threads=threads), 8)
+    assert seen == list(range(5, groups + 5))
+    assert all(n * seconds / threads <= max(native.TURN, native.TAKE * seconds) for n in turns[1:])
+
+
+def test_ctrl_c_is_heard_soon():
+    """A solve of forty seconds ends within a few of the signal."""
+    problem, rows = crowd(), np.resize(np.arange(MANY), 20_000)
+    problem = problem._replace(cohort=picked(problem.cohort, rows))
+    problem.solve(rows=slice(0, 1))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.5, interrupt)
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            problem.solve(accuracy=1e-12)
+        assert time.monotonic() - sent[0] < 10
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 # --- instruction sets

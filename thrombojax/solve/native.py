@@ -3,7 +3,8 @@
 import ctypes
 import functools
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -117,13 +118,32 @@ def run(
     given = job(made, plan, p, y0, timeline, watch, refine, keep, rows, finite, hold)
     given.saved = hold.pointers([saved.get(name) for name in made.program.observables])
     given.endpoint = hold.pointers([endpoints[name] for name in made.program.endpoints])
-    made.library.thrombojax_run(ctypes.byref(given))
+    in_turns(made.library.thrombojax_run, given, made.lanes)
     place = places(keep, len(timeline.steps))
     for day, written in enumerate(place[keep]):  # days nearer to each other than bounds are have one place
         if written != day:
             for values in saved.values():
                 values[day, rows] = values[written, rows]
     return finite[rows] != 0
+
+
+def in_turns(function: Callable[..., Any], given: Job, lanes: int) -> None:
+    """Call a kernel for some of a job's vectors at a time, so that Python hears a Ctrl-C; which ones changes no bit."""
+    groups, row, done = given.groups, given.row, 0
+    least = share = TAKE * given.threads
+    while done < groups:
+        given.groups, given.row = min(share, groups - done), row + done * lanes * np.dtype(np.int32).itemsize
+        began = time.monotonic()
+        function(ctypes.byref(given))
+        done += given.groups
+        share = int(share * min(4.0, TURN / max(time.monotonic() - began, 1e-9)))
+        share = max(share // least, 1) * least  # no thread waits for others
+
+
+TAKE = 8
+"""Vectors that a thread takes at a time, as in threads.c: the shortest turn."""
+TURN = 0.5
+"""Seconds that a turn should take."""
 
 
 def places(keep: np.ndarray, segments: int) -> np.ndarray:
