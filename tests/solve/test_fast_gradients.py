@@ -1,0 +1,324 @@
+"""Gradients through the generated kernel: against central differences, forward against reverse, and against XLA's reverse.
+
+Times of doses lie off the grid and off round fractions of it, so that no difference crosses a bound or another count of steps.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from differentiable import course
+
+import thrombojax as tj
+from thrombojax.codegen import build
+from thrombojax.dosing.timeline import Column, Slots, grid, schedule
+from thrombojax.endpoints import Endpoint, times
+from thrombojax.models import registry, struct
+from thrombojax.patients import population
+from thrombojax.solve import adjoint, gradient
+from thrombojax.solve.engine import NO_BASELINE, Cohort
+from thrombojax.solve.steppers import FixedSteps, method
+
+pytestmark = pytest.mark.xdist_group("fast gradients")
+
+DAYS = 21.0
+SAVE = (3.5, 10.0, 20.0)
+FILE = Path(__file__).parents[1] / "user_models" / "one_compartment.py"
+USER = registry.Source("one-compartment", file=str(FILE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    try:
+        build.load("int thrombojax_works(void) { return 1; }")
+    except build.NoCompiler as error:
+        pytest.skip(str(error))
+
+
+def ends(low: float, high: float, drug: str) -> tuple[Endpoint, ...]:
+    return (
+        Endpoint("nadir", "nadir", start=5.0, stop=DAYS),
+        Endpoint("mean", "mean", stop=DAYS),
+        Endpoint("band", "fraction_in_band", stop=DAYS, numbers={"low": low, "high": high}),
+        Endpoint("day", "value_on_day", start=14.0, stop=14.0, numbers={"day": 14.0}, visits=(14.0,)),
+        Endpoint("given", "cumulative_dose", stop=DAYS, drug=drug),
+    )
+
+
+WEIGHTS = {"nadir": 0.01, "mean": 0.02, "band": 3.0, "day": 0.003, "given": 1e-3}
+"""Of the endpoints in the objective, which is also the sum of the logarithms of all saved counts."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A model with its patients, doses (time, amount, duration, column; duration 0: a bolus) and what is differentiated."""
+
+    model: Any
+    patients: Any
+    columns: tuple[Column, ...]
+    doses: tuple[tuple[float, float, float, int], ...]
+    endpoints: tuple[Endpoint, ...]
+    leaves: tuple[str, ...]
+
+    @functools.cached_property
+    def cohort(self) -> Cohort:
+        return population.prepare(self.patients, self.model)
+
+    @functools.cached_property
+    def at(self) -> dict[str, Any]:
+        """Where gradients are taken: times, amounts, durations `[dose]`; parameters by leaf, states `[patient]`."""
+        p = struct.as_dict(self.cohort.p)
+        time, amount, duration = (np.array(v) for v in list(zip(*self.doses, strict=True))[:3])
+        return {
+            "amounts": amount,
+            "times": time,
+            "durations": duration,
+            "parameters": {leaf: np.asarray(p[leaf]) for leaf in self.leaves},
+            "y0": self.cohort.y0,
+        }
+
+    def solve(self, at: Mapping[str, Any], save: Any = SAVE, wanted: Any = None, cohort: Any = None, **how: Any) -> Any:
+        cohort = self.cohort if cohort is None else cohort
+        wanted = self.endpoints if wanted is None else wanted
+        column = tuple(d[3] for d in self.doses)
+        infused = tuple(d[2] > 0 for d in self.doses)
+        slots = Slots(at["times"], at["amounts"], at["durations"], column, infused)
+        shared = population.shared(self.model, self.cohort)
+        line = schedule(self.model, shared, self.columns, slots, grid(DAYS, times(wanted), save))
+        observables = ("platelets",) if save else ()
+        given = {"parameters": at["parameters"], "y0": at["y0"], **how}
+        return gradient.solve(self.model, cohort, line, endpoints=wanted, save=observables, days=save, **given)
+
+    def objective(self, at: Mapping[str, Any], live: Any = None, **how: Any) -> Any:
+        """Over the patients `live` (all where None), however many there are beside them."""
+        found, saved = self.solve(at, **how)
+        parts = [WEIGHTS[name] * value for name, value in found.items()]
+        parts += [jnp.sum(jnp.log(value), axis=0) for value in saved.values()]
+        total = sum(parts[1:], parts[0])
+        return jnp.sum(total if live is None else jnp.where(live, total, jnp.zeros_like(total)))
+
+    def directions(self) -> dict[str, Any]:
+        """One random direction for each kind of argument, as large as the values; parameters one by one."""
+        draw = np.random.default_rng(3)
+        zero = jax.tree.map(np.zeros_like, self.at)
+        random = jax.tree.map(lambda a: draw.normal(size=np.shape(a)) * np.maximum(np.abs(a), 1e-3), self.at)
+        random["times"] = draw.normal(size=len(self.doses))
+        alone = {k: {**zero, k: random[k]} for k in ("amounts", "times", "y0")}
+        if self.at["durations"].any():
+            alone["durations"] = {**zero, "durations": random["durations"] * (self.at["durations"] > 0)}
+        for leaf in self.leaves:
+            alone[leaf] = {**zero, "parameters": {**zero["parameters"], leaf: random["parameters"][leaf]}}
+        return alone
+
+
+@functools.cache
+def itp(drug: str, n: int = 9) -> Case:
+    patients = tj.cohort("itp").sample(n)
+    model = registry.build(patients.source, (drug,))
+    romiplostim = drug == "romiplostim"
+    column = Column((drug, "sc"), True) if romiplostim else Column((drug, "oral"), False)
+    doses = (
+        [(0.437, 3.0), (7.313, 2.0), (13.871, 4.0)] if romiplostim else [(0.437, 50.0), (1.391, 75.0), (9.577, 25.0)]
+    )
+    leaves = ("body.weight", "platelets.reference_count")
+    return Case(
+        model,
+        patients,
+        (column,),
+        tuple((t, a, 0.0, 0) for t, a in doses),
+        ends(20.0, 60.0, drug),
+        leaves,
+    )
+
+
+@functools.cache
+def user(n: int = 13) -> Case:
+    """Oral doses, boluses and infusions that overlap."""
+    model = registry.build(USER)
+    draw = np.random.default_rng(5)
+    spread = {
+        name: list(value * np.exp(0.2 * draw.normal(size=n)))
+        for name, value in {"absorption": 3.0, "elimination": 0.3, "slope": 0.1, "count": 200.0, "weight": 70.0}.items()
+    }
+    return Case(
+        model,
+        model.patients(**spread, initial_amount=[1.5] * n),
+        (Column(("drug", "oral"), False), Column(("drug", "iv"), True)),
+        (
+            (0.437, 10.0, 0.0, 0),
+            (2.213, 0.05, 0.523, 1),
+            (2.591, 0.03, 4.117, 1),
+            (9.313, 0.04, 0.0, 1),
+            (12.719, 5.0, 0.0, 0),
+        ),
+        ends(210.0, 260.0, "drug"),
+        ("absorption", "elimination", "volume", "bioavailability", "slope", "weight"),
+    )
+
+
+CASES = {"romiplostim": lambda: itp("romiplostim"), "eltrombopag": lambda: itp("eltrombopag"), "infusions": user}
+
+
+def dot(a: Any, b: Any) -> float:
+    return float(sum(np.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)))
+
+
+def moved(at: Any, direction: Any, by: float) -> Any:
+    return jax.tree.map(lambda a, d: a + by * d, at, direction)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reverse_and_forward_mode_against_central_differences(name):
+    """Along a direction of the amounts, the times, the durations, the first state, and of every parameter; jitted."""
+    case = CASES[name]()
+    value = jax.jit(case.objective)
+    slope = jax.jit(jax.grad(case.objective))(case.at)
+    push = jax.jit(lambda at, d: jax.jvp(case.objective, (at,), (d,))[1])
+    for what, direction in case.directions().items():
+        forward = float(push(case.at, direction))
+        h = 1e-5
+        difference = float(value(moved(case.at, direction, h)) - value(moved(case.at, direction, -h))) / (2 * h)
+        size = 1e-6 * float(np.abs(value(case.at)))
+        assert dot(slope, direction) == pytest.approx(forward, rel=1e-10, abs=1e-7 * size), what
+        assert forward == pytest.approx(difference, rel=1e-6, abs=size), what
+        assert forward != 0.0, what
+
+
+@pytest.mark.parametrize("outputs", ["saved", "endpoints"])
+def test_only_one_kind_of_output(outputs):
+    """The other kind is not in the kernel at all."""
+    case = user()
+    how = {"wanted": ()} if outputs == "saved" else {"save": ()}
+    f = functools.partial(case.objective, **how)
+    slope = jax.grad(f)(case.at)
+    for what, direction in case.directions().items():
+        assert dot(slope, direction) == pytest.approx(float(jax.jvp(f, (case.at,), (direction,))[1]), rel=1e-10), what
+
+
+def test_single_precision():
+    case = user()
+    exact = jax.grad(case.objective)(case.at)
+    single = jax.grad(functools.partial(case.objective, precision="f32"))(case.at)
+    for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(exact), strict=True):
+        assert np.all(np.isfinite(a))
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+
+
+def test_memory_changes_no_bit():
+    """However short the windows are between which states are kept."""
+    case = itp("romiplostim")
+    whole, *short = (
+        jax.grad(functools.partial(case.objective, memory=memory))(case.at) for memory in (adjoint.MEMORY, 10**6, 1)
+    )
+    for other in short:
+        jax.tree.map(np.testing.assert_array_equal, other, whole)
+
+
+def patient_rows(tree: Any, rows: Any) -> Any:
+    return {
+        "parameters": {k: v[rows] for k, v in tree["parameters"].items()},
+        "y0": jax.tree.map(lambda a: a[rows], tree["y0"]),
+    }
+
+
+@pytest.mark.parametrize("why", ["not finite", "no baseline"])
+def test_a_patient_without_a_result_has_no_gradient_and_harms_no_neighbour(why):
+    case = user()
+    bad = 5
+    live = np.arange(case.cohort.n) != bad
+    sound = jax.grad(functools.partial(case.objective, live=live))(case.at)
+    cohort, at = case.cohort, case.at
+    if why == "not finite":
+        slope = at["parameters"]["slope"].copy()
+        slope[bad] = 1e308
+        at = {**at, "parameters": {**at["parameters"], "slope": slope}}
+    else:
+        status = cohort.status.copy()
+        status[bad] = NO_BASELINE
+        cohort = dataclasses.replace(cohort, status=status)
+    found, saved = case.solve(at, cohort=cohort)
+    for value in (*found.values(), *saved.values()):
+        np.testing.assert_array_equal(np.isnan(value), np.broadcast_to(~live, value.shape))
+    slope = jax.grad(functools.partial(case.objective, live=live, cohort=cohort))(at)
+    for part in jax.tree.leaves(patient_rows(slope, bad)):
+        assert part == 0.0
+    jax.tree.map(np.testing.assert_array_equal, patient_rows(slope, live), patient_rows(sound, live))
+    for what in ("amounts", "times", "durations"):
+        np.testing.assert_allclose(slope[what], sound[what], rtol=1e-12)
+    # Also where the objective does not leave the patient out: NaN there, and nothing to the sums.
+    whole = jax.grad(functools.partial(case.objective, cohort=cohort))(at)
+    np.testing.assert_allclose(whole["amounts"], sound["amounts"], rtol=1e-12)
+    push = jax.jvp(functools.partial(case.objective, live=live, cohort=cohort), (at,), (case.directions()["times"],))[1]
+    assert float(push) == pytest.approx(dot(sound, case.directions()["times"]), rel=1e-10)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_threads_change_no_bit():
+    """With more patients than one share of the common sums."""
+    case = user(1500)
+    mine = os.sched_getaffinity(0)
+    several = jax.grad(case.objective)(case.at)
+    try:
+        os.sched_setaffinity(0, {min(mine)})
+        one = jax.grad(case.objective)(case.at)
+    finally:
+        os.sched_setaffinity(0, mine)
+    jax.tree.map(np.testing.assert_array_equal, one, several)
+
+
+def test_the_order_of_patients():
+    """A patient's own gradient is the same wherever it stands; common sums are the same to rounding."""
+    case = user(1500)
+    order = np.random.default_rng(1).permutation(1500)
+    slope = jax.grad(case.objective)(case.at)
+    cohort = case.cohort
+    p = jax.tree.map(lambda a: a[order], cohort.p)
+    y0 = jax.tree.map(lambda a: a[order], cohort.y0)
+    mixed = Cohort(p, y0, cohort.rate[order], cohort.status[order])
+    at = {**case.at, **patient_rows(case.at, order)}
+    other = jax.grad(functools.partial(case.objective, cohort=mixed))(at)
+    jax.tree.map(np.testing.assert_array_equal, patient_rows(other, slice(None)), patient_rows(slope, order))
+    for what in ("amounts", "times", "durations"):
+        np.testing.assert_allclose(other[what], slope[what], rtol=1e-11, atol=1e-11 * np.abs(slope[what]).max())
+
+
+def test_against_reverse_mode_of_xla():
+    """One patient, to amounts, times, durations and parameters; its first state follows no parameter that moves."""
+    case = user()
+    row = 4
+    of = lambda a: np.asarray(a)[row : row + 1]  # noqa: E731
+    cohort = Cohort(jax.tree.map(of, case.cohort.p), jax.tree.map(of, case.cohort.y0), case.cohort.rate[row : row + 1],
+                    case.cohort.status[row : row + 1])  # fmt: skip
+    leaves = tuple(name for name in case.leaves if name != "weight")
+    p = {name: float(v[0]) for name, v in struct.as_dict(cohort.p).items()}
+    column, infused = tuple(d[3] for d in case.doses), tuple(d[2] > 0 for d in case.doses)
+    f = course(
+        case.model,
+        case.columns,
+        column,
+        infused,
+        DAYS,
+        SAVE,
+        ("platelets",),
+        stepper=FixedSteps(16, method(case.model)),
+    )
+
+    def theirs(moving: Any, amounts: Any, times: Any, durations: Any) -> Any:
+        return jnp.sum(jnp.log(f({**p, **moving}, times, amounts, durations)))
+
+    one = {name: p[name] for name in leaves}
+    at = case.at
+    exact = jax.jit(jax.grad(theirs, argnums=(0, 1, 2, 3)))(one, at["amounts"], at["times"], at["durations"])
+    mine = {**at, **patient_rows(at, slice(row, row + 1))}
+    slope = jax.grad(functools.partial(case.objective, wanted=(), cohort=cohort))(mine)
+    for name in leaves:
+        np.testing.assert_allclose(slope["parameters"][name][0], exact[0][name], rtol=1e-9, err_msg=name)
+    for got, want in zip((slope["amounts"], slope["times"], slope["durations"]), exact[1:], strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
