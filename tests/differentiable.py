@@ -10,7 +10,7 @@ import numpy as np
 from thrombojax.dosing.timeline import Column, Slots, grid, schedule
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
-from thrombojax.solve.steppers import FixedSteps
+from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Plan, Watch, trajectory
 
 
@@ -39,7 +39,7 @@ def course(
         p = jax.tree.map(lambda a: jnp.asarray(a, dtype), p)
         s = schedule(model, p, columns, Slots(times, amounts, durations, tuple(column), tuple(infused)), fixed)
         one = jax.tree.map(lambda a: a[None], p)
-        chosen = FixedSteps(s.most_steps * refine) if stepper is None else stepper
+        chosen = FixedSteps(s.most_steps * refine, method(model)) if stepper is None else stepper
         plan = Plan(columns, (), tuple(observables), tuple(s.timeline.phase), s.infusions, chosen)
         weight = struct.as_dict(one)[model.weight]
         scale = [weight if c.per_kg else jnp.ones_like(weight) for c in columns]

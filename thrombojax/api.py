@@ -203,7 +203,7 @@ def kernel_hash(plan: plans.Plan) -> str:
     digest = hashlib.sha256()
     for folder in KERNEL:
         for path in sorted((HERE / folder).rglob("*")):
-            if path.suffix in (".py", ".toml", ".c", ".h"):
+            if path.suffix in (".py", ".toml", ".c", ".cu", ".h"):
                 digest.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
     if plan.model.file is not None:
         digest.update(Path(plan.model.file).read_bytes())

@@ -15,7 +15,7 @@ from differentiable import course
 from thrombojax.dosing.timeline import Column
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
-from thrombojax.solve.steppers import FixedSteps
+from thrombojax.solve.steppers import FixedSteps, method
 
 pytestmark = pytest.mark.xdist_group("gradients")
 
@@ -231,7 +231,7 @@ def test_reverse_mode_against_differences_of_scipy(name):
 def test_forward_mode_agrees_with_reverse_mode(name):
     """Along one direction in all arguments at once, through the loop whose length is only known when it runs."""
     case = CASES[name]
-    f, n = case.course(FixedSteps()), len(case.times)
+    f, n = case.course(FixedSteps(0, method(case.model()))), len(case.times)
     point = (dict(case.changes), np.array(case.times), np.array(case.amounts))
     rng = np.random.default_rng(5)
     direction = jax.tree.map(lambda a: np.float64(a) * 0.0 + rng.normal(size=np.shape(a)), point)

@@ -15,7 +15,7 @@ import thrombojax as tj
 from thrombojax.dosing.timeline import Column
 from thrombojax.models import registry
 from thrombojax.models.struct import as_dict
-from thrombojax.solve.steppers import Adaptive, FixedSteps
+from thrombojax.solve.steppers import Adaptive, FixedSteps, method
 
 FILE = Path(__file__).parents[1] / "user_models" / "one_compartment.py"
 SOURCE = registry.Source("one-compartment", file=str(FILE))
@@ -179,7 +179,7 @@ VARIED = ("absorption", "elimination", "volume", "bioavailability", "lag")
 @functools.cache
 def gradient(mode, columns, infusions, most=None):
     """Jitted jacobian of the saved concentrations to (parameters, times, amounts, durations)."""
-    stepper = FixedSteps() if mode == "forward" else None
+    stepper = FixedSteps(0, method(model())) if mode == "forward" else None
     f = course(model(), COLUMNS, columns, infusions, END, SAVE, ("concentration",), stepper=stepper)
     jacobian = jax.jacfwd if mode == "forward" else jax.jacrev
     return jax.jit(jacobian(lambda *a: f(*a)[:, 0], argnums=(0, 1, 2, 3)))

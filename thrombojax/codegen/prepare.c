@@ -5,6 +5,7 @@ V at_begin[2 * AT_LEAST_ONE(O)], at_end[2 * AT_LEAST_ONE(O)];
 V *v = at_end, *s = v + O, *b = at_begin, *e = b + O;
 static const REAL AT[STAGES] = {@at@};
 V *d = slope[0];
+memset(slope, 0, sizeof slope); /* linear compartments have none, and nothing may come of what lay there */
 for (int k = 0; k < P; k++) p[k] = gather(job->p[k], job->p_step[k], job->wide, row);
 for (int k = 0; k < S; k++) y[k] = gather(job->y0[k], 1, job->wide, row);
 const REAL *const first = job->first, *const window = job->window, *const number = job->number;

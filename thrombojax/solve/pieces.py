@@ -119,8 +119,13 @@ def slopes(
 
 
 def exact(model: Model, plan: Plan, p: Any, u: Inputs, rates: Mapping[int, Scalar], h: Scalar) -> Exact | None:
-    """Propagators of the linear compartments to where the classical method looks, with their infusions."""
+    """Propagators of the linear compartments to the middle and the end of a step, with their infusions.
+
+    None where there are none, or the method looks elsewhere too: then they are integrated like all others.
+    """
     if model.linear_block is None or not isinstance(plan.stepper, FixedSteps):
+        return None
+    if not set(plan.stepper.tableau.nodes) <= {0.0, 0.5, 1.0}:
         return None
     block = model.linear_block(p, u)
     index = {name: i for i, name in enumerate(struct.names(model.State))}
