@@ -1,4 +1,4 @@
-"""Settings of the whole test session: float64, no silent promotion of dtype or rank, compiled programs and kernels kept on disk."""
+"""Settings of the whole test session: float64, no silent promotion of dtype or rank, what is compiled kept on disk."""
 
 import os
 from pathlib import Path

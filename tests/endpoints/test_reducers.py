@@ -160,10 +160,11 @@ def holds(e, ours, true, *, rel, day, first):
         assert ours == pytest.approx(true, rel=rel)
 
 
+@pytest.mark.parametrize("backend", ["xla", "native"])
 @pytest.mark.parametrize("e", ENDPOINTS, ids=lambda e: e.name)
-def test_with_hourly_bounds(e):
+def test_with_hourly_bounds(e, backend):
     """What remains is the cubic between the bounds; the area under free drug, which bends within the hour, is hardest."""
-    ours = solved("xla", "f64", 1 / 24).endpoints[e.name]
+    ours = solved(backend, "f64", 1 / 24).endpoints[e.name]
     for k in range(len(COUNTS)):
         if e.drug:
             assert ours[k] == pytest.approx(given(e, k), rel=1e-13)
@@ -181,11 +182,11 @@ def test_on_the_reference_backend(e):
         holds(e, ours[k], true, rel=1e-6, day=2e-3, first=2e-5)
 
 
-@pytest.mark.parametrize("precision", ["f64", "f32"])
+@pytest.mark.parametrize(("backend", "precision"), [("xla", "f64"), ("native", "f64"), ("native", "f32")])
 @pytest.mark.parametrize("e", ENDPOINTS, ids=lambda e: e.name)
-def test_as_a_study_runs_it(precision, e):
+def test_as_a_study_runs_it(backend, precision, e):
     """Daily bounds: counts to 1e-4 and their days to minutes; the area under the drug is only good to a tenth."""
-    ours = solved("xla", precision, 1.0).endpoints[e.name]
+    ours = solved(backend, precision, 1.0).endpoints[e.name]
     for k in range(len(COUNTS)):
         if e.drug:
             assert ours[k] == pytest.approx(given(e, k), rel=1e-6)

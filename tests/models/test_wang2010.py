@@ -45,6 +45,8 @@ BACKENDS = {
     "reference": {"backend": "reference"},
     "xla f64": {"backend": "xla", "precision": "f64", "accuracy": 1e-8},
     "xla f32": {"backend": "xla", "precision": "f32"},
+    "native f64": {"backend": "native", "precision": "f64", "accuracy": 1e-8},
+    "native f32": {"backend": "native", "precision": "f32"},
 }
 
 
