@@ -88,6 +88,7 @@ def interval(a: np.ndarray, b: np.ndarray) -> float:
 
 def search(order: int, stages: int, free: float, rng: np.random.Generator) -> tuple[float, np.ndarray] | None:
     """One start: (principal error, unknowns), or None where the conditions are not met."""
+
     def conditions(x: np.ndarray) -> np.ndarray:
         a, b = unpack(x, stages)
         tall = b @ np.linalg.matrix_power(a, order) @ np.ones(stages)

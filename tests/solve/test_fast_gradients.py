@@ -127,7 +127,7 @@ def itp(drug: str, n: int = 9) -> Case:
     doses = (
         [(0.437, 3.0), (7.313, 2.0), (13.871, 4.0)] if romiplostim else [(0.437, 50.0), (1.391, 75.0), (9.577, 25.0)]
     )
-    leaves = ("body.weight", "platelets.reference_count")
+    leaves = ("body.weight" if romiplostim else "eltrombopag.potency", "platelets.reference_count")
     return Case(
         model,
         patients,

@@ -81,7 +81,8 @@ def _safe(x: Scalar) -> Scalar:
 
 def above(c: Cubic, level: Scalar) -> tuple[Scalar, Scalar]:
     """Share of the segment at or above `level`, and the first s at which it is (2 if never)."""
-    s1, s2 = turning(c)
+    # No gradient through where pieces meet: it cancels between them, but for rounding, which a flat segment makes huge.
+    s1, s2 = jax.lax.stop_gradient(turning(c))
     knots = (0.0 * s1, s1, s2, 0.0 * s1 + 1.0)
     values = tuple(value(c, s) for s in knots)
     share: Scalar = 0.0

@@ -7,6 +7,7 @@ at chosen bounds. Days count from the start of the study.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from thrombojax.endpoints import hermite
@@ -70,7 +71,7 @@ def _extreme(sign: float) -> tuple[Callable[..., Carry], Callable[..., Carry]]:
         best, day = carry
         c = hermite.cubic(seen.length, seen.v0, seen.d0, seen.v1, seen.d1)
         for s in (0.0, *hermite.turning(c), 1.0):
-            v = sign * hermite.value(c, s)
+            v = sign * hermite.value(c, jax.lax.stop_gradient(s))  # flat there, or at an end: only the curve moves it
             better = (v > best) & (seen.inside > 0.5)
             best = jnp.where(better, v, best)
             day = jnp.where(better, seen.start + s * seen.length, day)
