@@ -93,10 +93,8 @@ def cross(
     dtype = y[0].dtype
     h = length / jnp.maximum(steps, 1).astype(dtype)
 
-    one = unrolled if stepper.most else runge_kutta
-
     def step(k: Any, y: Flat) -> Flat:
-        return one(stepper.tableau, derivative, start + k.astype(dtype) * h, y, h, exact)
+        return runge_kutta(stepper.tableau, derivative, start + k.astype(dtype) * h, y, h, exact)
 
     if not stepper.most:
         return jax.lax.fori_loop(0, steps, step, y)
@@ -133,20 +131,6 @@ def runge_kutta(tableau: Tableau, derivative: Derivative, t: Scalar, y: Flat, h:
 
     blank = tuple(jnp.zeros((stages, *v.shape), dtype) for v in y)
     return jax.lax.fori_loop(0, stages, stage, (y, blank))[0]
-
-
-def unrolled(tableau: Tableau, derivative: Derivative, t: Scalar, y: Flat, h: Scalar, exact: Exact | None) -> Flat:
-    """The same step stage by stage: what reverse mode transposes, which would copy all slopes in every turn of a loop."""
-    known = _exactly(exact, y)
-    slopes: list[Flat] = []
-    trial = y
-    for row, at, ahead in zip((*tableau.a, tableau.b), tableau.nodes, (*tableau.nodes[1:], 1.0), strict=True):
-        slopes.append(derivative(t + at * h, trial))
-        trial = tuple(
-            known[i][ahead] if i in known else y[i] + h * sum(w * k[i] for w, k in zip(row, slopes, strict=True) if w)
-            for i in range(len(y))
-        )
-    return trial
 
 
 def _choose(values: Mapping[float, Scalar], node: Scalar) -> Scalar:
