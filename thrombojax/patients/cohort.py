@@ -72,7 +72,7 @@ class Mixture(_Strict):
 class Anchor(_Strict):
     """Patients drawn by their count: `unknown` is solved so that the steady state has it. start: (ln TPO, ln unknown)."""
 
-    count: LogNormal
+    count: Distribution
     unknown: str
     start: tuple[float, float]
 
@@ -80,6 +80,33 @@ class Anchor(_Strict):
 class Correlation(_Strict):
     pair: tuple[str, str]
     r: float = Field(gt=-1, lt=1)
+    source: str
+
+
+class Observation(_Strict):
+    """What a visit sees besides the truth: error of each count, and error that stays for some days (slow).
+
+    residual_cv: of every count by itself; slow_cv: of the slow part, slow_days its correlation time; lloq: the lowest count
+    (1e9/L) that is told from none. status: read, recalled, calibrated (set so that a trial's placebo arm comes out), assumption.
+    """
+
+    residual_cv: float = Field(ge=0)
+    slow_cv: float = Field(default=0.0, ge=0)
+    slow_days: float = Field(default=14.0, gt=0)
+    lloq: float = Field(default=0.0, ge=0)
+    source: str
+    status: Literal["read", "recalled", "calibrated", "assumption"]
+
+
+class Fluctuation(_Strict):
+    """A parameter that wanders within a patient: Ornstein-Uhlenbeck on the log scale about the patient's own value.
+
+    sd: on the log scale; days: correlation time; every: days between knots of the path.
+    """
+
+    sd: float = Field(ge=0)
+    days: float = Field(gt=0)
+    every: float = Field(gt=0)
     source: str
 
 
@@ -95,6 +122,8 @@ class Cohort(_Strict):
     vary: Mapping[str, Distribution] = {}
     correlation: tuple[Correlation, ...] = ()
     anchor: Anchor | None = None
+    observation: Observation | None = None
+    fluctuation: Mapping[str, Fluctuation] = {}
 
 
 COUNT = "count"
