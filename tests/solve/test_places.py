@@ -66,6 +66,7 @@ EVERY = [
     )
     for name, reducer in REDUCERS.items()
 ]
+EVERY.append(tj.Endpoint("no number", "value_on_day", stop=DAYS, visits=(9.0,)))
 
 
 def solved(patients, regimen, backend="xla", precision="f64", endpoints=tuple(ENDPOINTS), run=None, kernel=cuda.kernel):

@@ -134,7 +134,7 @@ class _Case:
         self.shape = (len(timeline.steps), len(keep), len(saved))
         self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep)
         numbers = [
-            given[name]
+            given.get(name, np.nan)  # as `native.job` has it
             for r, given in zip(plan.reductions, watch.numbers, strict=True)
             for name in REDUCERS[r.reducer].numbers
         ]
