@@ -191,6 +191,16 @@ def test_reverse_and_forward_mode_against_central_differences(name):
         assert forward != 0.0, what
 
 
+def test_segments_of_one_length_whose_ends_move_differently():
+    """Their propagator has one value, but not one tangent: what is kept from the segment before is of no use."""
+    case = dataclasses.replace(user(), doses=((2.40625, 0.05, 0.0, 1), (2.8125, 0.04, 0.0, 1)))
+    direction = {**jax.tree.map(np.zeros_like, case.at), "times": np.array([1.0, 0.5])}
+    slope, push = jax.grad(case.objective)(case.at), jax.jvp(case.objective, (case.at,), (direction,))[1]
+    ahead, behind = (float(case.objective(moved(case.at, direction, h))) for h in (1e-5, -1e-5))
+    assert float(push) == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
+    assert float(push) == pytest.approx(dot(slope, direction), rel=1e-10)
+
+
 @pytest.mark.parametrize("outputs", ["saved", "endpoints"])
 def test_only_one_kind_of_output(outputs):
     """The other kind is not in the kernel at all."""

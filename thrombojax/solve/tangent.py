@@ -58,6 +58,8 @@ def run(
     hold = native.Hold(dtype)
     both = ([*leaves, *behind], [*jax.tree.leaves(y0), *y_dot])
     given = native.job(made, plan, *both, wide, watch, refine, keep, rows, finite, hold)
+    # A propagator of an unchanged step may have another tangent: its segment's ends move differently.
+    given.changed = hold.array(np.ones(len(timeline.steps)), np.uint8)
     given.start_dot, given.length_dot = hold.array(moving.start), hold.array(moving.length)
     half_e, half_o = len(program.endpoints) // 2, len(program.observables) // 2
     ends = [np.zeros(n, dtype) for _ in program.endpoints]
