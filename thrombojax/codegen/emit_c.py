@@ -7,7 +7,8 @@ from typing import Any
 
 from thrombojax.codegen.expression import Node
 from thrombojax.codegen.printing import Dialect, Write, assign, statements
-from thrombojax.codegen.program import Block, Program
+from thrombojax.codegen.program import BLOCKS, Block, Program
+from thrombojax.dosing.policy import LEDGER
 
 
 def _real(value: float) -> str:
@@ -80,7 +81,9 @@ class _Slots:
             "STAGES": len(program.tableau.b), "Q": len(program.patient), "R": len(program.segment),
             "C": sizes.get("c", 0), "O": len(program.observables), "E": len(program.endpoints),
             "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
-          "TANGENT": int(program.tangent), "WRT": len(self.wrt), "KEPT": len(program.residuals),
+            "TANGENT": int(program.tangent), "WRT": len(self.wrt), "KEPT": len(program.residuals),
+            "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "M": sizes.get("m", 0),
+            "A": len(LEDGER), "X": len(program.varying),
         }  # fmt: skip
 
     def forward(self) -> dict[str, str]:
@@ -99,7 +102,7 @@ class _Slots:
             "advance": _combine("y", tableau.b, program.tangent),
             "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear, end)),
             "threads": _text("threads.c"),
-            **{name: self.text(blocks[name]) for name in ("look", "open", "dose", "line", "bound", "update", "close")},
+            **{name: self.text(blocks[name]) for name in BLOCKS if name != "slope"},
         }
 
     def backward(self) -> dict[str, str]:
@@ -142,9 +145,9 @@ class _Slots:
             return f"SPLAT(job->{array}[{index} * job->segments + part])"
         if array in ("h", "era", "start", "length", "h_dot", "start_dot", "length_dot"):
             return f"SPLAT({array})"
-        if array in ("t", "t_dot"):
+        if array in ("t", "t_dot", "factor"):
             return array
-        if array in ("first", "window", "number"):
+        if array in ("first", "window", "number", "rule"):
             return f"SPLAT({array}[{index}])"
         return f"{names.get(array, array)}[{index}]"
 

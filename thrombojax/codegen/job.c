@@ -3,7 +3,8 @@
 
 #include <pthread.h>
 
-enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, STAGES = @STAGES@, TANGENT = @TANGENT@, COLUMNS = @COLUMNS@, PHASES = @PHASES@ };
+enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, STAGES = @STAGES@, TANGENT = @TANGENT@, COLUMNS = @COLUMNS@, PHASES = @PHASES@,
+       CLINIC = @CLINIC@, OWN = @OWN@, M = @M@, A = @A@, X = @X@ };
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 
 typedef struct {
@@ -28,6 +29,12 @@ typedef struct {
   REAL *const *endpoint;                     /* [E] */
   uint8_t *finite;
   int64_t threads;
+  const int32_t *visit, *acts;               /* [segments + 1] visit of a bound, row of its ledger; -1: none */
+  const int32_t *slot, *knot;                /* [segments] administration at the start, -1: none; row of `course` */
+  const REAL *rule;                          /* all numbers of the policy */
+  const REAL *factor, *taken, *course;       /* [visits][saved_step], [slots][COLUMNS][..], [X][knots][..] */
+  int64_t knots;
+  REAL *const *ledger;                       /* [A] each [rows][saved_step], or null */
 } Job;
 
 INLINE V gather(const void *from, int64_t step, int64_t wide, const int32_t *row) {
@@ -43,6 +50,17 @@ INLINE void scatter(REAL *to, V value, const int32_t *row) {
   REAL lane[W];
   STORE(lane, value);
   for (int k = 0; k < W; k++) to[row[k]] = lane[k];
+}
+
+/* One row of an array [..][patient]. */
+INLINE V own(const Job *job, const REAL *from, int64_t at, const int32_t *row) {
+  return gather(from + at * job->saved_step, 1, 0, row);
+}
+
+static void keep_ledger(const Job *job, int64_t bound, const V *a, const int32_t *row) {
+  const int32_t at = job->acts[bound];
+  for (int k = 0; k < A; k++)
+    if (job->ledger[k]) scatter(job->ledger[k] + at * job->saved_step, a[k], row);
 }
 
 static void keep_values(const Job *job, int64_t bound, const V *v, const int32_t *row) {

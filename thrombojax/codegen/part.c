@@ -4,8 +4,19 @@ const int32_t steps = job->steps[part];
 const REAL start_dot = TANGENT ? job->start_dot[part] : 0, length_dot = TANGENT ? job->length_dot[part] : 0;
 const REAL h_dot = TANGENT && steps > 0 ? length_dot / (REAL)steps : 0;
 (void)length, (void)era, (void)h_dot;
+if (job->changed[part] || part == restart) {
+  for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
+  @segment@
+}
+if (CLINIC) {
+  const int32_t slot = job->slot[part];
+  for (int k = 0; k < COLUMNS; k++) g[k] = SPLAT(0);
+  if (slot >= 0) {
+    for (int k = 0; OWN && k < COLUMNS; k++) taken[k] = own(job, job->taken, (int64_t)slot * COLUMNS + k, row);
+    { @give@ }
+  }
+}
 { @dose@ }
-if (job->changed[part] || part == restart) { @segment@ }
 if (E > 0) {
   V *const v_before = v, *const s_before = s;
   v = b, s = e, b = v_before, e = s_before;
@@ -30,6 +41,9 @@ for (int32_t step = 0; step < steps; step++) {
   { @known@ }
 }
 RECORD(y, S);
+const int32_t visit = CLINIC ? job->visit[part + 1] : -1;
+const V factor = visit >= 0 ? own(job, job->factor, visit, row) : SPLAT(1);
+(void)factor;
 if (E > 0) {
   const V t = SPLAT(start + length), t_dot = SPLAT(start_dot + length_dot);
   (void)t, (void)t_dot;
@@ -38,4 +52,10 @@ if (E > 0) {
   RECORD(v, 2 * O);
   RECORD(b, 2 * O);
   { @update@ }
-} else if (job->keep[part + 1] >= 0) { @look@ }
+} else if (visit >= 0 || job->keep[part + 1] >= 0) { @look@ }
+if (visit >= 0 && job->acts[part + 1] >= 0) {
+  const V t = SPLAT(start + length);
+  (void)t;
+  { @decide@ }
+  keep_ledger(job, part + 1, a, row);
+}

@@ -1,6 +1,7 @@
 /* Parameters and state of one vector of patients. */
 V p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], trial[S], slope[STAGES][S];
 V l[AT_LEAST_ONE(L)], c[AT_LEAST_ONE(C)];
+V g[AT_LEAST_ONE(COLUMNS)], taken[AT_LEAST_ONE(COLUMNS)], m[AT_LEAST_ONE(M)], a[AT_LEAST_ONE(A)], x[AT_LEAST_ONE(X)];
 V at_begin[2 * AT_LEAST_ONE(O)], at_end[2 * AT_LEAST_ONE(O)];
 V *v = at_end, *s = v + O, *b = at_begin, *e = b + O;
 static const REAL AT[STAGES] = {@at@};
@@ -8,5 +9,6 @@ V *d = slope[0];
 memset(slope, 0, sizeof slope); /* linear compartments have none, and nothing may come of what lay there */
 for (int k = 0; k < P; k++) p[k] = gather(job->p[k], job->p_step[k], job->wide, row);
 for (int k = 0; k < S; k++) y[k] = gather(job->y0[k], 1, job->wide, row);
-const REAL *const first = job->first, *const window = job->window, *const number = job->number;
+const REAL *const first = job->first, *const window = job->window, *const number = job->number, *const rule = job->rule;
 (void)first, (void)window, (void)number, (void)l, (void)r, (void)b, (void)e;
+(void)g, (void)taken, (void)m, (void)a, (void)x, (void)rule;

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from thrombojax.codegen.expression import Graph, Node
 from thrombojax.codegen.regroup import regroup
 from thrombojax.codegen.trace import trace
+from thrombojax.dosing import policy
 from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs, Model
@@ -41,12 +43,15 @@ class Block:
 
 BLOCKS: Mapping[str, str] = {
     "look": "observables at y -> v",
+    "admit": "memory and ledger before the first dose, from v -> m, a",
     "open": "carries before the first segment, from v -> c",
+    "give": "amounts at a bound, and the memory after them -> g, m",
     "dose": "state after the boluses -> y",
     "line": "linear states at `nodes` of a step, one after the other -> l",
     "slope": "derivatives -> d",
     "bound": "observables and their slopes -> v, s",
     "update": "carries after a segment, from its begin (b, e) and its end (v, s) -> c",
+    "decide": "memory and ledger after a visit, from v -> m, a",
     "close": "endpoints -> o",
 }
 OFTEN = ("line", "slope")
@@ -76,6 +81,8 @@ class Program:
     endpoints: tuple[str, ...]
     tangent: bool = False
     """Whether the second half of all states are tangents."""
+    varying: tuple[int, ...] = ()
+    """Leaves of Parameters that change in the course of time: array `x`."""
     residuals: tuple[Node, ...] = ()
     """What a transpose reads of the forward evaluation (array `w`); only in the reverse of a kernel."""
 
@@ -107,19 +114,23 @@ class Setting(NamedTuple):
     linear: tuple[int, ...]
     nodes: tuple[float, ...]
     functions: Mapping[str, Function]
+    varying: tuple[int, ...] = ()
 
 
 def setting(model: Model, plan: Plan) -> Setting:
     """Every piece with its symbols."""
     g = Graph()
-    p: Any = struct.unflatten(
-        model.Parameters, [g.symbol(("p", k), PATIENT) for k in range(len(struct.names(model.Parameters)))]
-    )
+    varying = plan.clinic.varying if plan.clinic is not None else ()
+    leaves = [
+        g.symbol(("x", varying.index(k)), SEGMENT) if k in varying else g.symbol(("p", k), PATIENT)
+        for k in range(len(struct.names(model.Parameters)))
+    ]
+    p: Any = struct.unflatten(model.Parameters, leaves)
     y = _symbols(g, "y", len(struct.names(model.State)), POINT)
     t, h = g.symbol(("t", 0), POINT), g.symbol(("h", 0), SEGMENT)
     phase = {key: g.symbol(("phase", k), SEGMENT) for k, key in enumerate(plan.phases)}
     u = Inputs(phase, g.symbol(("era", 0), SEGMENT))
-    dose = _symbols(g, "dose", len(plan.columns), POINT)
+    dose = _symbols(g, "dose" if plan.clinic is None else "g", len(plan.columns), POINT)
     rate = _symbols(g, "rate", len(plan.columns), SEGMENT) if plan.infusions else (g.constant(0.0),) * len(plan.columns)
 
     def into(p: Any) -> Any:
@@ -160,8 +171,59 @@ def setting(model: Model, plan: Plan) -> Setting:
     }
     if plan.reductions:
         functions["bound"] = Function(slopes, (t, y, p, u, rate), (*_places("v", seen), *_places("s", seen)))
-        functions.update(_reducers(g, model, plan, p, dose, rate))
-    return Setting(g, len(y), known, nodes, functions)
+    visits = _visits(g, model, plan, p)
+    if plan.reductions:
+        functions.update(_reducers(g, model, plan, p, dose, rate, visits))
+    return Setting(g, len(y), known, nodes, {**visits.functions, **functions}, varying)
+
+
+class _Visits(NamedTuple):
+    """What a clinic adds to a kernel. look(v, memory, factor, rule) -> Visit."""
+
+    functions: Mapping[str, Function] = {}
+    look: Callable[..., Any] | None = None
+    memory: Any = ()
+    factor: Any = ()
+    rule: Any = ()
+
+
+def _visits(g: Graph, model: Model, plan: Plan, p: Any) -> _Visits:
+    """Administrations and visits of a plan with a clinic."""
+    if plan.clinic is None:
+        return _Visits()
+    shape = plan.clinic.policy
+    rule = policy.padded(policy.Rule(), shape)
+    leaves, tree = jax.tree.flatten(rule)
+    rule = jax.tree.unflatten(tree, _symbols(g, "rule", len(leaves), PATIENT))
+    leaves, tree = jax.tree.flatten(policy.begin(shape, policy.Rule(), np.float64(0.0)))
+    memory = jax.tree.unflatten(tree, _symbols(g, "m", len(leaves), POINT))
+    at = _places("m", len(leaves))
+    columns = len(plan.columns)
+    flags = _symbols(g, "dose", columns, POINT)
+    taken = _symbols(g, "taken", columns, POINT) if plan.clinic.own else ()
+    v = _symbols(g, "v", len(plan.observables), POINT)
+    factor, day = g.symbol(("factor", 0), POINT), g.symbol(("t", 0), POINT)
+
+    def give(memory: Any, flags: Any, taken: Any, rule: Any, p: Any) -> Any:
+        return pieces.give(model, plan, rule, memory, flags, taken, p)
+
+    def decide(v: Any, memory: Any, factor: Any, day: Any, rule: Any) -> Any:
+        return pieces.attend(plan, rule, memory, v, factor, day, 1.0)
+
+    def admit(v: Any, factor: Any, rule: Any) -> Any:
+        memory = pieces.admit(plan, rule, v, factor)
+        return memory, policy.written(memory, pieces.look(plan, rule, memory, v, factor).seen)
+
+    def look(v: Any, memory: Any, factor: Any, rule: Any) -> Any:
+        return pieces.look(plan, rule, memory, v, factor)
+
+    rows = _places("a", len(policy.LEDGER))
+    functions = {
+        "admit": Function(admit, (v, factor, rule), (*at, *rows)),
+        "give": Function(give, (memory, flags, taken, rule, p), (*_places("g", columns), *at)),
+        "decide": Function(decide, (v, memory, factor, day, rule), (*at, *rows)),
+    }
+    return _Visits(functions, look, memory, factor, rule)
 
 
 def build(model: Model, plan: Plan) -> Program:
@@ -186,35 +248,41 @@ def traced(g: Graph, f: Function, often: bool = True) -> Block:
     return Block(tuple(zip(f.out, found, strict=True)))
 
 
-def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any) -> dict[str, Function]:
+def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any, visits: _Visits) -> dict[str, Function]:
     """How endpoints begin, go on and end."""
-    n, seen = len(plan.reductions), len(plan.observables)
+    n, looked = len(plan.reductions), len(plan.observables)
     numbers = [{name: g.symbol(("number", k), PATIENT) for k, name in taken} for taken in _numbers(plan)]
     first = _symbols(g, "first", n, PATIENT)
     ends = _symbols(g, "window", 2 * n, PATIENT)
     window = [ends[2 * e : 2 * e + 2] for e in range(n)]
-    v, s, b, e = (_symbols(g, name, seen, POINT) for name in "vsbe")
+    v, s, b, e = (_symbols(g, name, looked, POINT) for name in "vsbe")
 
-    def begin(v: Any, first: Any, numbers: Any) -> Any:
-        return pieces.begin(plan, v, 0.0, first, numbers)
+    seen = (visits.memory, visits.factor, visits.rule)
 
-    sizes = [len(carry) for carry in trace(Graph(), begin, *jax.tree.map(lambda _: 0, (v, first, numbers)))]
+    def look(v: Any, seen: Any) -> Any:
+        return visits.look(v, *seen) if visits.look is not None else None
+
+    def begin(v: Any, first: Any, numbers: Any, seen: Any) -> Any:
+        return pieces.begin(plan, v, 0.0, first, numbers, look(v, seen))
+
+    sizes = [len(carry) for carry in trace(Graph(), begin, *jax.tree.map(lambda _: 0, (v, first, numbers, seen)))]
     c = _symbols(g, "c", sum(sizes), POINT)
     carries = tuple(tuple(c[sum(sizes[:k]) : sum(sizes[: k + 1])]) for k in range(n))
     start, length = g.symbol(("start", 0), POINT), g.symbol(("length", 0), POINT)
     part = Part(start, length, dose, rate, _symbols(g, "inside", n, POINT), _symbols(g, "pick", n, POINT))
 
-    def update(c: Any, part: Part, v: Any, s: Any, b: Any, e: Any, numbers: Any, p: Any) -> Any:
-        return pieces.reduce(plan, c, part, (b, e), (v, s), numbers, pieces.scales(model, plan.columns, p))
+    def update(c: Any, part: Part, v: Any, s: Any, b: Any, e: Any, numbers: Any, p: Any, seen: Any) -> Any:
+        scale = pieces.scales(model, plan.columns, p)
+        return pieces.reduce(plan, c, part, (b, e), (v, s), numbers, scale, look(v, seen))
 
-    def close(c: Any, window: Any, numbers: Any) -> Any:
-        found = pieces.finish(plan, c, window, numbers)
+    def close(c: Any, window: Any, numbers: Any, memory: Any) -> Any:
+        found = pieces.finish(plan, c, window, numbers, memory)
         return [found[r.name] for r in plan.reductions]
 
     return {
-        "open": Function(begin, (v, first, numbers), _places("c", len(c))),
-        "update": Function(update, (carries, part, v, s, b, e, numbers, p), _places("c", len(c))),
-        "close": Function(close, (carries, window, numbers), _places("o", n)),
+        "open": Function(begin, (v, first, numbers, seen), _places("c", len(c))),
+        "update": Function(update, (carries, part, v, s, b, e, numbers, p, seen), _places("c", len(c))),
+        "close": Function(close, (carries, window, numbers, visits.memory), _places("o", n)),
     }
 
 
@@ -272,4 +340,5 @@ def finish(given: Setting, blocks: Mapping[str, Block], plan: Plan, often: Seque
     stepper = plan.stepper
     assert isinstance(stepper, FixedSteps)
     return Program(g, tuple(sorted(used)), given.states, given.linear, given.nodes, stepper.tableau, sizes,
-                   tuple(patient), tuple(segment), blocks, plan.observables, tuple(r.name for r in plan.reductions))  # fmt: skip
+                   tuple(patient), tuple(segment), blocks, plan.observables, tuple(r.name for r in plan.reductions),
+                   varying=given.varying)  # fmt: skip

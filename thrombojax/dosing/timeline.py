@@ -25,10 +25,14 @@ GRID = 1.0
 
 
 class Column(NamedTuple):
-    """One kind of administration in a timeline's payload; `per_kg` amounts are multiplied by the patient's weight."""
+    """One kind of administration in a timeline's payload; `per_kg` amounts are multiplied by the patient's weight.
+
+    by: who says how much: the regimen (""), the titrated "policy", or "rescue"; then the payload holds places in a period.
+    """
 
     key: Key
     per_kg: bool
+    by: str = ""
 
 
 class Slots(NamedTuple):
@@ -104,7 +108,7 @@ def _events(model: Model, p: Any, slots: Slots, columns: Sequence[Column], point
     column = np.asarray(slots.column, int)
     infused = np.asarray(slots.infused, bool)
     found: list[_Events] = []
-    for c, (key, _) in enumerate(columns):
+    for c, (key, *_) in enumerate(columns):
         mine = np.flatnonzero(column == c)
         if not mine.size:
             continue
@@ -208,7 +212,7 @@ def _density(model: Model, columns: Sequence[Column], marks: _Marks, xp: Any, se
     worth = 2.0 if model.classical else 1.0
     density = xp.full(segments, worth * model.steps_per_day)
     most = math.ceil(GRID * worth * model.steps_per_day)
-    for c, (key, _) in enumerate(columns):
+    for c, (key, *_) in enumerate(columns):
         refine = model.entries[key].refine
         if not refine or ("arrive", c) not in marks.where:
             continue

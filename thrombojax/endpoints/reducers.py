@@ -21,7 +21,8 @@ class Seen(NamedTuple):
 
     start (day), length (days); v0, d0, v1, d1: observable and its slope after the start's doses and before the end's;
     inside: 1 if the segment lies in the endpoint's window; pick: 1 if its end is one of the endpoint's visits;
-    dose: amount of the endpoint's drug given at the start and during the segment.
+    dose: amount of the endpoint's drug given at the start and during the segment; rescued: day of the last rescue before the
+    end, rescues: how many there were. A visit reducer of the count gets what the clinic sees as v1 (NaN: it does not).
     """
 
     start: Scalar
@@ -33,10 +34,12 @@ class Seen(NamedTuple):
     inside: Scalar
     pick: Scalar
     dose: Scalar
+    rescued: Scalar = -1e9
+    rescues: Scalar = 0.0
 
 
 class Reducer(NamedTuple):
-    """numbers: names of the numbers it takes; kind: continuous, visit or dose; unit: from the observable's unit;
+    """numbers: names of the numbers it takes; kind: continuous, visit, dose or ledger; unit: from the observable's unit;
 
     init(v, pick, q) -> carry, from the value before any dose; update(carry, seen, q) -> carry;
     finish(carry, window, q) -> value, window = (from, to) in days.
@@ -123,11 +126,40 @@ def _pick(carry: Carry, seen: Seen, q: Any) -> Carry:
 
 
 def _count_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
-    return (jnp.where((pick > 0.5) & (v >= q["threshold"]), 1.0, 0.0 * v),)
+    return (jnp.where((pick > 0.5) & (v >= q["threshold"]), 1.0, jnp.zeros_like(v)),)
 
 
 def _count(carry: Carry, seen: Seen, q: Any) -> Carry:
-    return (carry[0] + jnp.where((seen.pick > 0.5) & (seen.v1 >= q["threshold"]), 1.0, 0.0),)
+    counts = (seen.pick > 0.5) & _responds(seen.v1, seen.start + seen.length - seen.rescued, q)
+    return (carry[0] + jnp.where(counts, 1.0, 0.0),)
+
+
+def _responds(v: Scalar, since: Scalar, q: Any) -> Any:
+    """Whether a visit counts as response: at the threshold, and no rescue in the weeks before."""
+    return (v >= q["threshold"]) & (since >= 7.0 * q["rescue_weeks"])
+
+
+def _response_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return *_count_first(v, pick, q), jnp.zeros_like(v)
+
+
+def _response(carry: Carry, seen: Seen, q: Any) -> Carry:
+    day = seen.start + seen.length
+    counts = (seen.pick > 0.5) & _responds(seen.v1, day - seen.rescued, q)
+    return carry[0] + jnp.where(counts, 1.0, 0.0), jnp.maximum(carry[1], seen.inside * seen.rescues)
+
+
+def _responder(carry: Carry, window: tuple[float, float], q: Any) -> Scalar:
+    free = (q["allow_rescue"] > 0.5) | (carry[1] < 0.5)
+    return jnp.where((carry[0] >= q["needed"]) & free, 1.0, 0.0)
+
+
+def _nothing(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return ()
+
+
+def _still(carry: Carry, seen: Seen, q: Any) -> Carry:
+    return carry
 
 
 def _dose(carry: Carry, seen: Seen, q: Any) -> Carry:
@@ -161,7 +193,36 @@ REDUCERS: Mapping[str, Reducer] = {
     ),
     "value_on_day": Reducer("visit", ("day",), _same, "value on a day, before that day's dose", _pick_first, _pick, _total),
     "weeks_of_response": Reducer(
-        "visit", ("threshold",), _one, "visits in the window at or above the threshold", _count_first, _count, _total
+        "visit", ("threshold", "rescue_weeks"), _one, "visits in the window at or above the threshold",
+        _count_first, _count, _total
+    ),
+    "response": Reducer(
+        "visit", ("threshold", "needed", "rescue_weeks", "allow_rescue"), _one,
+        "1 where enough visits in the window are at or above the threshold", _response_first, _response, _responder
     ),
     "cumulative_dose": Reducer("dose", (), _same, "amount given", _zero, _dose, _total),
+    **{name: Reducer("ledger", (), unit, meaning, _nothing, _still, _total) for name, unit, meaning in (
+        ("dose_increases", _one, "times the dose was raised"),
+        ("dose_decreases", _one, "times the dose was lowered"),
+        ("dose_holds", _one, "times the drug was withheld"),
+        ("rescues", _one, "rescue transfusions"),
+        ("discontinuation_day", _day, "day on which a stop rule ended the drug (missing: never)"),
+        ("titrated_dose", _same, "amount of the titrated drug given"),
+        ("wasted_dose", _same, "amount left in opened vials"),
+        ("last_dose", _one, "dose or level at the end, in the unit of its rule"),
+    )},
 }  # fmt: skip
+
+LEDGER: Mapping[str, str] = {
+    "dose_increases": "raised",
+    "dose_decreases": "lowered",
+    "dose_holds": "withheld",
+    "rescues": "rescues",
+    "discontinuation_day": "ended",
+    "titrated_dose": "given",
+    "wasted_dose": "wasted",
+    "last_dose": "dose",
+}
+"""What a policy's memory has of a patient: reducer -> field."""
+DEFAULTS: Mapping[str, float] = {"rescue_weeks": 0.0, "allow_rescue": 1.0}
+"""Numbers that an endpoint may leave out."""

@@ -11,7 +11,7 @@ import queue
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,12 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from thrombojax.dosing.care import Care
+from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Column, Schedule, Timeline
 from thrombojax.endpoints import Endpoint, windows
+from thrombojax.endpoints.reducers import DEFAULTS, REDUCERS
 from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve import cuda, native, pieces
-from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.pieces import Clinic, Plan, Reduction
 from thrombojax.solve.steppers import Adaptive, FixedSteps, Tableau, method
 from thrombojax.solve.xla import Watch, trajectory
 
@@ -46,11 +50,15 @@ _UNUSABLE: Mapping[str, Callable[[Model], str | None]] = {"cuda": cuda.unusable,
 
 @dataclass(frozen=True)
 class Solution:
-    """endpoints: name -> `[patient]`; saved: observable -> `[day, patient]`; status: `[patient]` uint8."""
+    """endpoints: name -> `[patient]`; saved: observable -> `[day, patient]`; status: `[patient]` uint8.
+
+    ledger: entry of `policy.LEDGER` -> `[visit, patient]`, the visits at which a policy decides; empty without one.
+    """
 
     endpoints: Mapping[str, Float[np.ndarray, "patient"]]
     saved: Mapping[str, Float[np.ndarray, "day patient"]]
     status: UInt8[np.ndarray, "patient"]
+    ledger: Mapping[str, Float[np.ndarray, "visit patient"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,10 +125,13 @@ def solve(
     precision: str = "f32",
     accuracy: float = 1e-4,
     tableau: Tableau | None = None,
+    clinic: Clinic | None = None,
+    care: Care | None = None,
 ) -> Solution:
     """Simulate prepared patients over one timeline; `save` observables on `days` (grid times of the schedule).
 
-    Patients that cannot be solved get a status and NaN.
+    clinic, care: visits, policies and what else differs between patients in time; both or neither. Patients that cannot be
+    solved get a status and NaN.
     """
     backend = choose(backend, model)
     tableau = tableau or method(model)
@@ -128,38 +139,59 @@ def solve(
     reductions = tuple(reduction(e, schedule.columns) for e in endpoints)
     stepper = Adaptive() if backend == "reference" else FixedSteps(0, tableau)
     phases = tuple(schedule.timeline.phase)
-    plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper)
+    plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper, clinic)
     watch = watched(endpoints, schedule)
     result = {e.name: np.full(cohort.n, np.nan, dtype) for e in endpoints}
     saved = {name: np.full((len(days), cohort.n), np.nan, dtype) for name in save}
+    rows = int(care.acts.max()) + 1 if care is not None else 0
+    ledger = {name: np.full((rows, cohort.n), np.nan, dtype) for name in LEDGER} if rows else {}
     keep = np.asarray([schedule.bound(day) for day in days], np.int32)
     status = cohort.status.copy()
-    factor = buckets(model, cohort.rate, tableau) if backend != "reference" else np.ones(cohort.n, int)
+    rate = cohort.rate if clinic is None or care is None else fastest(model, cohort, clinic, care)
+    factor = buckets(model, rate, tableau) if backend != "reference" else np.ones(cohort.n, int)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
     refine = {level: np.int32(level * refinement(accuracy)) for level in np.unique(factor)}
     if backend in ("native", "cuda"):
         machine: Any = native if backend == "native" else cuda
         made = machine.kernel(model, plan, precision)
         for level, steps in refine.items():
-            rows = np.flatnonzero((status == OK) & (factor == level))
+            mine = np.flatnonzero((status == OK) & (factor == level))
             finite = machine.run(
-                made, plan, cohort.p, cohort.y0, schedule.timeline, watch, int(steps), keep, rows, result, saved
+                made,
+                plan,
+                cohort.p,
+                cohort.y0,
+                schedule.timeline,
+                watch,
+                int(steps),
+                keep,
+                mine,
+                result,
+                saved,
+                care,
+                ledger,
             )
-            status[rows[~finite]] = NOT_FINITE
-        return _solution(result, saved, status)
+            status[mine[~finite]] = NOT_FINITE
+        return _solution(result, saved, status, ledger)
     constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
+    written = np.zeros(rows, np.int32)  # bounds of the ledger's rows
+    if care is not None:
+        written[care.acts[care.acts >= 0]] = np.flatnonzero(care.acts >= 0)
     run = _compiled(model, plan, backend)
 
     def launch(device: Any, block: np.ndarray) -> None:
         rows = np.resize(block, BLOCK[backend])
         with jax.enable_x64(dtype == np.float64), jax.default_device(device):
             p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
-            out = run(p, y0, *constants, refine[factor[block[0]]], keep)
+            mine = None if care is None else _of(care, rows, dtype)
+            out = run(p, y0, *constants, refine[factor[block[0]]], keep, mine, written)
             take = slice(0, len(block))
             for name, values in out.endpoints.items():
                 result[name][block] = np.asarray(values)[take]
             for name, values in out.saved.items():
                 saved[name][:, block] = np.asarray(values)[:, take]
+            for name, values in zip(ledger, out.ledger, strict=True):
+                ledger[name][:, block] = np.asarray(values)[:, take]
             status[block[~np.asarray(out.finite)[take]]] = NOT_FINITE
 
     blocks = [
@@ -169,15 +201,35 @@ def solve(
         for start in range(0, len(members), BLOCK[backend])
     ]
     _everywhere(launch, blocks)
-    return _solution(result, saved, status)
+    return _solution(result, saved, status, ledger)
 
 
-def _solution(result: dict[str, np.ndarray], saved: dict[str, np.ndarray], status: np.ndarray) -> Solution:
+def _solution(
+    result: dict[str, np.ndarray], saved: dict[str, np.ndarray], status: np.ndarray, ledger: dict[str, np.ndarray]
+) -> Solution:
     """With nothing but NaN for patients that have no result."""
     bad = status != OK
-    for values in (*result.values(), *saved.values()):
+    for values in (*result.values(), *saved.values(), *ledger.values()):
         values[..., bad] = np.nan
-    return Solution(result, saved, status)
+    return Solution(result, saved, status, ledger)
+
+
+def fastest(model: Model, cohort: Cohort, clinic: Clinic, care: Care) -> np.ndarray:
+    """Bound of each patient's fastest rate, at both ends of what its varying parameters go through."""
+    found = cohort.rate
+    for end in (np.min, np.max):
+        leaves = list(jax.tree.leaves(cohort.p))
+        for k, leaf in enumerate(clinic.varying):
+            leaves[leaf] = end(care.course[k], axis=0)
+        with jax.enable_x64(True):
+            found = np.maximum(found, np.asarray(model.max_rate(struct.unflatten(model.Parameters, leaves))))
+    return found
+
+
+def _of(care: Care, rows: np.ndarray, dtype: Any) -> Care:
+    """What a block's patients have of it."""
+    mine = {name: getattr(care, name)[..., rows] for name in ("factor", "taken", "course")}
+    return jax.tree.map(lambda a: _as(a, dtype), care._replace(**mine))
 
 
 def _as(a: Any, dtype: Any) -> np.ndarray:
@@ -224,17 +276,24 @@ def _everywhere(launch: Callable[[Any, np.ndarray], None], blocks: Sequence[np.n
 def _compiled(model: Model, plan: Plan, backend: str) -> Any:
     """The jitted launch of one block."""
 
-    def block(p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any, keep: Any) -> Any:
-        def one(p: Any, y0: Any) -> Any:
-            out = trajectory(model, plan, p, y0, pieces.scales(model, plan.columns, p), timeline, watch, refine)
+    def block(
+        p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any, keep: Any, care: Any, written: Any
+    ) -> Any:
+        def one(p: Any, y0: Any, own: Any) -> Any:
+            whole = None if care is None else care._replace(**own)
+            scale = pieces.scales(model, plan.columns, p)
+            out = trajectory(model, plan, p, y0, scale, timeline, watch, refine, whole)
             saved = {name: values[keep] for name, values in out.saved.items()}
-            return out._replace(saved=saved, final=None)
+            return out._replace(saved=saved, final=None, ledger=tuple(v[written] for v in out.ledger if len(written)))
 
+        own = {} if care is None else {name: getattr(care, name) for name in ("factor", "taken", "course")}
         if backend == "reference":
             # saved arrays carry time first and the patient last, under vmap as in a block
-            out = jax.vmap(one)(p, y0)
-            return out._replace(saved={name: values.T for name, values in out.saved.items()})
-        return one(p, y0)
+            out = jax.vmap(one, (0, 0, -1))(p, y0, own)
+            return out._replace(
+                saved={name: values.T for name, values in out.saved.items()}, ledger=tuple(v.T for v in out.ledger)
+            )
+        return one(p, y0, own)
 
     return jax.jit(block)
 
@@ -254,5 +313,11 @@ def watched(endpoints: Sequence[Endpoint], schedule: Schedule) -> Watch:
         xp.asarray(pick, float).reshape(shape),
         np.asarray(first, float).reshape(len(endpoints)),
         np.asarray([(e.start, e.stop) for e in endpoints], float).reshape(len(endpoints), 2),
-        tuple({k: np.asarray(v, float) for k, v in e.numbers.items()} for e in endpoints),
+        tuple(_numbers(e) for e in endpoints),
     )
+
+
+def _numbers(e: Endpoint) -> dict[str, np.ndarray]:
+    """An endpoint's numbers, with those that it may leave out."""
+    left_out = {name: DEFAULTS[name] for name in REDUCERS[e.reducer].numbers if name in DEFAULTS}
+    return {k: np.asarray(v, float) for k, v in {**left_out, **e.numbers}.items() if v is not None}

@@ -14,6 +14,9 @@ from thrombojax.codegen import build, emit_c
 from thrombojax.codegen.program import Program
 from thrombojax.codegen.program import build as trace_program
 from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing import policy
+from thrombojax.dosing.care import Care
+from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Column, Timeline
 from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.models import struct
@@ -42,8 +45,9 @@ _FIELDS = (
     ),
     *("steps", "fresh", "changed", "inside", "pick", "first", "window", "number", "keep", "saved", "saved_step"),
     *("endpoint", "finite", "threads"),
+    *("visit", "acts", "slot", "knot", "rule", "factor", "taken", "course", "knots", "ledger"),
 )
-_WHOLE = {"groups", "wide", "segments", "saved_step", "threads"}
+_WHOLE = {"groups", "wide", "segments", "saved_step", "threads", "knots"}
 
 
 class Job(ctypes.Structure):
@@ -105,17 +109,21 @@ def run(
     rows: np.ndarray,
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
+    care: Care | None = None,
+    ledger: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`).
 
-    p, y0: structs of float64 `[patient]` arrays; all C-ordered; keep: `[day]` bounds whose values are saved. Returns, per
-    row, whether the state stayed finite.
+    p, y0: structs of float64 `[patient]` arrays; all C-ordered; keep: `[day]` bounds whose values are saved; care: of a plan
+    with a clinic; ledger: entry -> `[visit, patient]`, written where it is asked for. Returns, per row, whether the state
+    stayed finite.
     """
     if not len(rows):
         return np.zeros(0, bool)
     finite = np.zeros(len(jax.tree.leaves(y0)[0]), np.uint8)
     hold = Hold(made.dtype)
-    given = job(made, plan, p, y0, timeline, watch, refine, keep, rows, finite, hold)
+    given = job(made, plan, p, y0, timeline, watch, refine, keep, rows, finite, hold, care)
+    given.ledger = hold.pointers([(ledger or {}).get(name) for name in LEDGER])
     given.saved = hold.pointers([saved.get(name) for name in made.program.observables])
     given.endpoint = hold.pointers([endpoints[name] for name in made.program.endpoints])
     in_turns(made.library.thrombojax_run, given, made.lanes)
@@ -182,6 +190,7 @@ def job(
     rows: np.ndarray,
     finite: np.ndarray,
     hold: Hold,
+    care: Care | None = None,
 ) -> Job:
     """What `run` asks for, but for the outputs; finite: `[patient]` uint8, written for `rows`."""
     program, array = made.program, hold.array
@@ -194,6 +203,7 @@ def job(
         np.asarray(timeline.era),
         *(np.asarray(timeline.phase[key]) for key in plan.phases),
         *np.asarray(timeline.rate).T,
+        *([np.asarray(care.knot)] if care is not None else []),
     ]
     jumps = _differs(switches, segments)
     # In the reducers' own order, whatever order a study has them in. One that is missing is one that nothing reads (`day`,
@@ -231,7 +241,19 @@ def job(
         saved_step=len(finite),
         finite=hold.address(finite),
         threads=cores(),
+        **(_clinic(care, hold) if care is not None else {}),
     )
+
+
+def _clinic(care: Care, hold: Hold) -> dict[str, int]:
+    """A job's fields of what differs between patients in time."""
+    array = hold.array
+    return {
+        **{name: array(getattr(care, name), np.int32) for name in ("visit", "acts", "slot", "knot")},
+        "rule": array(policy.numbers(care.rule)),
+        **{name: array(getattr(care, name)) for name in ("factor", "taken", "course")},
+        "knots": np.shape(care.course)[1],
+    }
 
 
 def _differs(rows: Sequence[np.ndarray], segments: int) -> np.ndarray:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from thrombojax.dosing import policy
+from thrombojax.dosing.policy import Memory, Policy, Rule
 from thrombojax.dosing.timeline import Column
-from thrombojax.endpoints.reducers import REDUCERS, Seen
+from thrombojax.endpoints.reducers import LEDGER, REDUCERS, Seen
 from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs, Key, Model
 from thrombojax.models.struct import Scalar
@@ -31,6 +33,17 @@ class Reduction(NamedTuple):
     columns: tuple[int, ...]
 
 
+class Clinic(NamedTuple):
+    """Static part of what differs between patients in time. own: whether administrations have a factor of each patient's own;
+
+    varying: leaves of Parameters that change in the course of time.
+    """
+
+    policy: Policy = Policy()
+    own: bool = False
+    varying: tuple[int, ...] = ()
+
+
 class Plan(NamedTuple):
     """Static part of a trajectory: what to compile for. save: observables kept at every bound."""
 
@@ -40,11 +53,17 @@ class Plan(NamedTuple):
     phases: tuple[Key, ...]
     infusions: bool
     stepper: Stepper = FixedSteps()
+    clinic: Clinic | None = None
 
     @property
     def observables(self) -> tuple[str, ...]:
         """Everything that is looked at."""
-        return tuple(dict.fromkeys([*self.save, *(r.observable for r in self.reductions if r.observable)]))
+        seen = [COUNT] if self.clinic is not None else []
+        return tuple(dict.fromkeys([*self.save, *(r.observable for r in self.reductions if r.observable), *seen]))
+
+
+COUNT = "platelets"
+"""The observable that a visit sees."""
 
 
 class Part(NamedTuple):
@@ -56,6 +75,13 @@ class Part(NamedTuple):
     rate: Sequence[Scalar]
     inside: Sequence[Scalar]
     pick: Sequence[Scalar]
+
+
+class Visit(NamedTuple):
+    """The end of a segment where a clinic looks: the count that it sees (NaN: none), and the memory of visits before it."""
+
+    seen: Scalar
+    memory: Memory
 
 
 def state(model: Model, flat: Sequence[Any]) -> Any:
@@ -77,6 +103,53 @@ def targets(model: Model, plan: Plan, p: Any, scale: Sequence[Scalar]) -> list[l
         [(index[leaf], fraction(p) * scale[c]) for leaf, fraction in model.entries[column.key].into.items()]
         for c, column in enumerate(plan.columns)
     ]
+
+
+def weight(model: Model, plan: Plan, p: Any) -> Scalar:
+    """What doses per kg are multiplied by; 1 where a policy gives none."""
+    return struct.as_dict(p).get(model.weight, 1.0)
+
+
+def give(
+    model: Model, plan: Plan, rule: Rule, memory: Memory, dose: Sequence[Scalar], taken: Sequence[Scalar], p: Any
+) -> tuple[list[Scalar], Memory]:
+    """Amounts that arrive at a bound, per column, and the memory after it. dose: the timeline's payload there; taken: what
+    each patient takes of each column, as a factor."""
+    amounts = []
+    for c, column in enumerate(plan.columns):
+        amount = dose[c]
+        if column.by == "policy":
+            amount, wasted = policy.amount(rule, memory, dose[c], weight(model, plan, p))
+            amount, wasted = (amount * taken[c], wasted * taken[c]) if len(taken) else (amount, wasted)
+            memory = policy.count(memory, amount, wasted)
+        elif column.by == "rescue":
+            amount = jnp.where(dose[c] > 0.0, memory.rescue, 0.0)
+        elif len(taken):
+            amount = amount * taken[c]
+        amounts.append(amount)
+    return amounts, memory
+
+
+def attend(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: Scalar, day: Scalar,
+           acts: Scalar) -> tuple[Memory, tuple[Scalar, ...]]:  # fmt: skip
+    """Memory after a visit and its row in the ledger; acts: 1, or 0 where it only looks."""
+    seen, present = policy.observed(rule, values[plan.observables.index(COUNT)], factor)
+    after = policy.decide(rule, memory, seen, present, day)
+    after = jax.tree.map(lambda new, old: jnp.where(acts > 0.5, new, old), after, memory)
+    return after, policy.written(after, seen)
+
+
+def admit(plan: Plan, rule: Rule, values: Sequence[Any], factor: Scalar) -> Memory:
+    """Memory before the first dose."""
+    assert plan.clinic is not None
+    count = values[plan.observables.index(COUNT)]
+    seen, present = policy.observed(rule, count, factor)
+    return policy.begin(plan.clinic.policy, rule, jnp.where(present > 0.5, seen, count))
+
+
+def look(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: Scalar) -> Visit:
+    """The end of a segment as reducers of visits see it; factor: 1 where no clinic looks."""
+    return Visit(policy.observed(rule, values[plan.observables.index(COUNT)], factor)[0], memory)
 
 
 def inject(into: Sequence[Sequence[tuple[int, Scalar]]], dose: Sequence[Scalar], flat: Sequence[Any]) -> Flat:
@@ -134,39 +207,70 @@ def exact(model: Model, plan: Plan, p: Any, u: Inputs, rates: Mapping[int, Scala
     return Exact(states, linear.halves(linear.generator(block, inputs), h))
 
 
-def begin(plan: Plan, values: Sequence[Any], zero: Scalar, first: Sequence[Scalar], numbers: Sequence[Any]) -> Any:
+def begin(
+    plan: Plan,
+    values: Sequence[Any],
+    zero: Scalar,
+    first: Sequence[Scalar],
+    numbers: Sequence[Any],
+    visit: Visit | None = None,
+) -> Any:
     """Carries of all reducers, from the values before any dose."""
     seen = dict(zip(plan.observables, values, strict=True))
-    return tuple(
-        REDUCERS[r.reducer].init(seen.get(r.observable, zero), first[i], numbers[i])
-        for i, r in enumerate(plan.reductions)
-    )
+
+    def value(r: Reduction) -> Any:
+        if visit is not None and r.observable == COUNT and REDUCERS[r.reducer].kind == "visit":
+            return visit.seen
+        return seen.get(r.observable, zero)
+
+    return tuple(REDUCERS[r.reducer].init(value(r), first[i], numbers[i]) for i, r in enumerate(plan.reductions))
 
 
 def reduce(
-    plan: Plan, carries: Any, part: Part, start: Slopes, end: Slopes, numbers: Sequence[Any], scale: Sequence[Scalar]
+    plan: Plan,
+    carries: Any,
+    part: Part,
+    start: Slopes,
+    end: Slopes,
+    numbers: Sequence[Any],
+    scale: Sequence[Scalar],
+    visit: Visit | None = None,
 ) -> Any:
     """Carries of all reducers after one more segment; start: after its doses, end: before those of its end."""
     return tuple(
-        REDUCERS[r.reducer].update(carries[i], _seen(plan, r, i, carries[i], part, start, end, scale), numbers[i])
+        REDUCERS[r.reducer].update(
+            carries[i], _seen(plan, r, i, carries[i], part, start, end, scale, visit), numbers[i]
+        )
         for i, r in enumerate(plan.reductions)
     )
 
 
 def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slopes, end: Slopes,
-          scale: Sequence[Scalar]) -> Seen:  # fmt: skip
+          scale: Sequence[Scalar], visit: Visit | None) -> Seen:  # fmt: skip
     given: Scalar = 0.0
-    if REDUCERS[r.reducer].kind == "dose":
+    kind = REDUCERS[r.reducer].kind
+    if kind == "ledger":
+        ends: Any = (0.0,) * 4
+    elif kind == "dose":
         given = sum((scale[c] * (part.dose[c] + part.rate[c] * part.length) for c in r.columns), 0.0 * carry[0])
         ends = (given,) * 4
     else:
         o = plan.observables.index(r.observable)
-        ends = (start[0][o], start[1][o], end[0][o], end[1][o])
-    return Seen(part.start, part.length, *ends, part.inside[i], part.pick[i], given)
+        last = visit.seen if visit is not None and kind == "visit" and r.observable == COUNT else end[0][o]
+        ends = (start[0][o], start[1][o], last, end[1][o])
+    rescued = (-policy.NEVER, 0.0) if visit is None else (visit.memory.rescued, visit.memory.rescues)
+    return Seen(part.start, part.length, *ends, part.inside[i], part.pick[i], given, *rescued)
 
 
-def finish(plan: Plan, carries: Any, window: Sequence[Any], numbers: Sequence[Any]) -> dict[str, Any]:
-    """Endpoints by name; window: per endpoint (from, to) in days."""
-    return {
-        r.name: REDUCERS[r.reducer].finish(carries[i], window[i], numbers[i]) for i, r in enumerate(plan.reductions)
-    }
+def finish(
+    plan: Plan, carries: Any, window: Sequence[Any], numbers: Sequence[Any], memory: Memory | None = None
+) -> dict[str, Any]:
+    """Endpoints by name; window: per endpoint (from, to) in days; memory: as the last visit left it."""
+
+    def value(i: int, r: Reduction) -> Any:
+        if r.reducer not in LEDGER:
+            return REDUCERS[r.reducer].finish(carries[i], window[i], numbers[i])
+        written = getattr(memory, LEDGER[r.reducer])
+        return jnp.where(written >= policy.NEVER, jnp.nan, written)
+
+    return {r.name: value(i, r) for i, r in enumerate(plan.reductions)}
