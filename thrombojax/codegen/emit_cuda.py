@@ -10,6 +10,7 @@ from thrombojax.codegen.expression import Graph, Node
 from thrombojax.codegen.printing import Dialect, Write, assign, statements
 from thrombojax.codegen.program import Block, Program
 from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing.policy import LEDGER
 from thrombojax.errors import Problem
 from thrombojax.solve.steppers import Tableau
 
@@ -124,8 +125,10 @@ def _trajectory(program: Program, shared: frozenset[int]) -> str:
             return alike.get((array, k), f"p[{k}]") if job == "job." else f"p[{k}]"
         if array in ("dose", "rate", "phase", "inside", "pick"):
             return f"READ({job}{array}, {index} * {job}segments + part)"
-        if array in ("t", "h", "era", "start", "length"):
+        if array in ("t", "h", "era", "start", "length", "factor"):
             return array
+        if array == "rule":
+            return f"READ({job}rule, {index})"
         if array in ("first", "window", "number"):
             return f"{job}{array}[{index}]"
         return f"{names.get(array, array)}[{index}]"
@@ -158,6 +161,9 @@ def _trajectory(program: Program, shared: frozenset[int]) -> str:
         "bound": text(program.blocks["bound"]),
         "update": text(program.blocks["update"]),
         "close": text(program.blocks["close"]),
+        **{name: text(program.blocks[name]) for name in ("admit", "give", "decide")},
+        "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in program.sizes), "A": len(LEDGER),
+        "M": program.sizes.get("m", 0), "X": len(program.varying), "COLUMNS": program.sizes.get("dose", 0),
     }  # fmt: skip
     kernel = _text("trajectory.cu")
     for name, value in slots.items():

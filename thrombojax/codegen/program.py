@@ -211,8 +211,7 @@ def _visits(g: Graph, model: Model, plan: Plan, p: Any) -> _Visits:
         return pieces.attend(plan, rule, memory, v, factor, day, 1.0)
 
     def admit(v: Any, factor: Any, rule: Any) -> Any:
-        memory = pieces.admit(plan, rule, v, factor)
-        return memory, policy.written(memory, pieces.look(plan, rule, memory, v, factor).seen)
+        return pieces.admit(plan, rule, v, factor)
 
     def look(v: Any, memory: Any, factor: Any, rule: Any) -> Any:
         return pieces.look(plan, rule, memory, v, factor)

@@ -2,6 +2,7 @@
    expressions of a model; device.h stands before it, or scalar.h, which makes it C. */
 
 enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, U = @U@, NUMBERS = @NUMBERS@, STAGES = @STAGES@, G = @G@ };
+enum { CLINIC = @CLINIC@, OWN = @OWN@, M = @M@, A = @A@, X = @X@, COLUMNS = @COLUMNS@ };
 enum { FIRST = @FIRST@ }; /* whether the first slope of a segment is known from its bound */
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 #ifdef TJ_F32
@@ -18,6 +19,7 @@ DEVICE REAL larger(REAL a, REAL b) { return a != a || a > b ? a : b; }
 typedef struct {
   I64 patients, stride;                 /* of this launch; places from one row of an array [..][patient] to the next */
   I64 segments, days, saves;            /* saves: how many of the observables, the first ones, are saved */
+  I64 knots, visits;                    /* rows of a leaf's course, of the ledger */
   const REAL *p;                        /* [P][stride] used parameters */
   const REAL *y0;                       /* [S][stride] */
   const REAL *start, *length, *h, *era; /* [segments] days; h: length of a step */
@@ -31,6 +33,11 @@ typedef struct {
   REAL *endpoint;                       /* [E][stride] */
   U8 *finite;                           /* [stride] */
   REAL *share;                          /* [Q] what thrombojax_share finds */
+  const I32 *visit, *acts;              /* [segments + 1] visit of a bound, row of its ledger; -1: none */
+  const I32 *slot, *knot;               /* [segments] administration at the start, -1: none; row of a course */
+  const REAL *rule;                     /* all numbers of the policy */
+  const REAL *factor, *taken, *course;  /* [visits][stride], [slots][COLUMNS][stride], [X][knots][stride] */
+  REAL *ledger;                         /* [A][visits][stride] */
   REAL first[AT_LEAST_ONE(E)], window[2 * AT_LEAST_ONE(E)], number[AT_LEAST_ONE(NUMBERS)];
   REAL u[AT_LEAST_ONE(U)];              /* values that all patients share, so that no thread keeps them in registers */
 } Job;
@@ -57,22 +64,59 @@ DEVICE void keep_values(const Job *job, I64 at, I64 bound, const REAL *v) {
     if (k < job->saves) job->saved[(k * job->days + day) * job->stride + at] = v[k];
 }
 
+DEVICE void keep_ledger(const Job *job, I64 at, I64 bound, const REAL *a) {
+  const I64 row = READ(job->acts, bound);
+  if (row < 0) return;
+  UNROLL for (int k = 0; k < A; k++) job->ledger[(k * job->visits + row) * job->stride + at] = a[k];
+}
+
+/* Values of the varying parameters during a segment. */
+DEVICE void follow(const Job *job, I64 at, I64 part, REAL *x) {
+  UNROLL for (int k = 0; k < X; k++) x[k] = READ(job->course, (k * job->knots + READ(job->knot, part)) * job->stride + at);
+}
+
 KERNEL thrombojax_course(const Job job) {
   const I64 at = (I64)blockIdx.x * blockDim.x + threadIdx.x;
   if (at >= job.patients) return;
   REAL p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], c[AT_LEAST_ONE(C)];
   REAL d[S], l[AT_LEAST_ONE(L)], v[AT_LEAST_ONE(O)], s[AT_LEAST_ONE(O)], b[AT_LEAST_ONE(O)], e[AT_LEAST_ONE(O)];
+  REAL g[AT_LEAST_ONE(COLUMNS)], taken[AT_LEAST_ONE(COLUMNS)], m[AT_LEAST_ONE(M)], a[AT_LEAST_ONE(A)], x[AT_LEAST_ONE(X)];
   prepare(&job, at, p, q);
   UNROLL for (int k = 0; k < S; k++) y[k] = READ(job.y0, k * job.stride + at), d[k] = 0;
+  if (X > 0) { /* what is seen before the first segment may need its values */
+    const I64 part = 0;
+    const REAL h = READ(job.h, part), era = READ(job.era, part);
+    follow(&job, at, part, x);
+    { @segment@ }
+  }
   { @look@ }
   keep_values(&job, at, 0, v);
-  { @open@ }
+  {
+    const I64 visit = CLINIC ? READ(job.visit, 0) : -1;
+    const REAL factor = visit >= 0 ? READ(job.factor, visit * job.stride + at) : (REAL)1;
+    if (CLINIC) {
+      { @admit@ }
+      keep_ledger(&job, at, 0, a);
+    }
+    { @open@ }
+  }
   for (I64 part = 0; part < job.segments; part++) {
     const REAL start = READ(job.start, part), length = READ(job.length, part), h = READ(job.h, part);
     const REAL era = READ(job.era, part);
     const I32 steps = READ(job.steps, part);
+    if (READ(job.changed, part)) {
+      follow(&job, at, part, x);
+      @segment@
+    }
+    if (CLINIC) {
+      const I64 slot = READ(job.slot, part);
+      UNROLL for (int k = 0; k < COLUMNS; k++) g[k] = 0;
+      if (slot >= 0) {
+        UNROLL for (int k = 0; OWN && k < COLUMNS; k++) taken[k] = READ(job.taken, (slot * COLUMNS + k) * job.stride + at);
+        { @give@ }
+      }
+    }
     { @dose@ }
-    if (READ(job.changed, part)) { @segment@ }
     if (E > 0) {
       UNROLL for (int k = 0; k < O; k++) b[k] = v[k], e[k] = s[k];
       if (READ(job.fresh, part)) {
@@ -93,11 +137,17 @@ KERNEL thrombojax_course(const Job job) {
       }
       @known@
     }
+    const I64 visit = CLINIC ? READ(job.visit, part + 1) : -1;
+    const REAL factor = visit >= 0 ? READ(job.factor, visit * job.stride + at) : (REAL)1;
+    const REAL t = start + length;
     if (E > 0) {
-      const REAL t = start + length;
       { @bound@ }
       { @update@ }
-    } else if (READ(job.keep, part + 1) >= 0) { @look@ }
+    } else if (visit >= 0 || READ(job.keep, part + 1) >= 0) { @look@ }
+    if (visit >= 0 && READ(job.acts, part + 1) >= 0) {
+      { @decide@ }
+      keep_ledger(&job, at, part + 1, a);
+    }
     keep_values(&job, at, part + 1, v);
   }
   if (E > 0) {

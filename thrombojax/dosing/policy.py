@@ -21,8 +21,9 @@ ALWAYS = 1e30
 
 DECISIONS = ("kept", "raised", "lowered", "withheld", "still_withheld", "resumed", "stopped", "off", "missed")
 KEPT, RAISED, LOWERED, WITHHELD, STILL_WITHHELD, RESUMED, STOPPED, OFF, MISSED = map(float, range(len(DECISIONS)))
-LEDGER = ("seen", "decision", "dose", "rescue")
-"""What is written down of a visit: the count (NaN: missed), the decision, the dose from now on, the transfusion given."""
+LEDGER = ("count", "seen", "decision", "dose", "rescue")
+"""What is written down of a visit: the true count, the one measured (NaN: missed), the decision, the dose from now on, the
+transfusion given."""
 
 
 class Policy(NamedTuple):
@@ -161,7 +162,7 @@ def decide(rule: Rule, m: Memory, seen: Scalar, present: Scalar, day: Scalar) ->
     free = here & ~off & ~held
     resume = here & ~off & held & (seen < rule.resume_below)
     dose = jnp.where(resume, jnp.maximum(m.dose - rule.resume_by, rule.lowest), m.dose)
-    withhold = jnp.zeros_like(m.held) > 0.5
+    withhold: Any = jnp.zeros_like(m.held) > 0.5
     streak = []
     for band, run in zip(rule.bands, m.streak, strict=True):
         inside = (seen >= band.low) & (seen < band.high)
@@ -172,19 +173,27 @@ def decide(rule: Rule, m: Memory, seen: Scalar, present: Scalar, day: Scalar) ->
         acted = ripe & ((band.by != 0.0) | (band.withhold > 0.5))
         streak.append(jnp.where(acted | resume, 0.0, run))
     up, down = dose > m.dose, dose < m.dose
-    stop = jnp.zeros_like(m.held) > 0.5
+    stop: Any = jnp.zeros_like(m.held) > 0.5
     began = []
-    for rule_, first in zip(rule.stops, m.began, strict=True):
-        holds = (seen >= rule_.low) & (seen < rule_.high) & (seen >= m.first + rule_.rise)
-        holds = holds & (dose >= rule_.least) & (dose <= rule_.most) & (day >= rule_.since)
+    for end, first in zip(rule.stops, m.began, strict=True):
+        holds = (seen >= end.low) & (seen < end.high) & (seen >= m.first + end.rise)
+        holds = holds & (dose >= end.least) & (dose <= end.most) & (day >= end.since)
         first = jnp.where(here, jnp.where(holds, jnp.minimum(first, day), NEVER), first)
-        stop = stop | (here & ~off & holds & (day - first >= rule_.days))
+        stop = stop | (here & ~off & holds & (day - first >= end.days))
         began.append(first)
     rescue = here & (seen < rule.rescue_below)
     decision = jnp.where(held, STILL_WITHHELD, KEPT)
-    for holds, code in ((up, RAISED), (down, LOWERED), (resume, RESUMED), (withhold, WITHHELD), (stop, STOPPED), (off, OFF),
-                        (~here, MISSED)):  # fmt: skip
-        decision = jnp.where(holds, code, decision)
+    codes = (
+        (up, RAISED),
+        (down, LOWERED),
+        (resume, RESUMED),
+        (withhold, WITHHELD),
+        (stop, STOPPED),
+        (off, OFF),
+        (~here, MISSED),
+    )
+    for happened, code in codes:
+        decision = jnp.where(happened, code, decision)
     return Memory(
         first=m.first,
         dose=dose,
@@ -237,9 +246,9 @@ def count(m: Memory, given: Scalar, wasted: Scalar) -> Memory:
     return m._replace(given=m.given + given, wasted=m.wasted + wasted)
 
 
-def written(m: Memory, seen: Scalar) -> tuple[Scalar, ...]:
+def written(m: Memory, true: Scalar, seen: Scalar) -> tuple[Scalar, ...]:
     """A visit's row in the ledger, in the order of LEDGER."""
-    return seen, m.decision, prescribed(m), m.rescue
+    return true, seen, m.decision, prescribed(m), m.rescue
 
 
 def numbers(rule: Rule) -> list[Any]:

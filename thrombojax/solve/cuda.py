@@ -6,6 +6,7 @@ which ones those are, and gives the same bits whichever they are.
 
 import ctypes
 import functools
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,9 @@ from thrombojax.codegen import emit_cuda
 from thrombojax.codegen.program import Program
 from thrombojax.codegen.program import build as trace_program
 from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing import policy
+from thrombojax.dosing.care import Care
+from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.errors import RunError
@@ -36,9 +40,10 @@ LEAST = 1 << 10
 NEAR = 4
 """Shared parameters that a text which is there may fail to use, before another is compiled."""
 
-_WHOLE = ("patients", "stride", "segments", "days", "saves")
+_WHOLE = ("patients", "stride", "segments", "days", "saves", "knots", "visits")
 _POINTERS = ("p", "y0", "start", "length", "h", "era", "dose", "rate", "phase", "steps", "fresh", "changed", "inside", "pick",
-             "keep", "saved", "endpoint", "finite", "share")  # fmt: skip
+             "keep", "saved", "endpoint", "finite", "share", "visit", "acts", "slot", "knot", "rule", "factor", "taken", "course",
+             "ledger")  # fmt: skip
 
 
 class Kernel:
@@ -92,16 +97,19 @@ def run(
     rows: np.ndarray,
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
+    care: Care | None = None,
+    ledger: Mapping[str, np.ndarray] | None = None,
     on: Sequence[Place] | None = None,
 ) -> np.ndarray:
     """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`).
 
-    p, y0: structs of float64 `[patient]` arrays; keep: `[day]` bounds whose values are saved; on: every GPU where not said.
-    Returns, per row, whether the state stayed finite.
+    p, y0: structs of float64 `[patient]` arrays; keep: `[day]` bounds whose values are saved; care: of a plan with a
+    clinic; ledger: entry -> `[visit, patient]`, written where it is asked for; on: every GPU where not said. Returns, per row,
+    whether the state stayed finite.
     """
     if not len(rows):
         return np.zeros(0, bool)
-    case = _Case(made, plan, p, y0, timeline, watch, refine, keep, rows, endpoints, saved)
+    case = _Case(made, plan, p, y0, timeline, watch, refine, keep, rows, endpoints, saved, care, ledger or {})
     _everywhere(case, places.gpus() if on is None else on)
     return case.finite
 
@@ -115,7 +123,7 @@ class _Case:
 
     def __init__(self, made: Kernel, plan: Plan, p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: int,
                  keep: np.ndarray, rows: np.ndarray, endpoints: Mapping[str, np.ndarray],
-                 saved: Mapping[str, np.ndarray]):  # fmt: skip
+                 saved: Mapping[str, np.ndarray], care: Care | None, ledger: Mapping[str, np.ndarray]):  # fmt: skip
         if len(np.unique(keep)) != len(keep):
             raise ValueError("days to save that share a bound")
         program = made.program
@@ -131,8 +139,11 @@ class _Case:
             for leaf, v in zip(program.parameters, self.p, strict=True)
             if v.ndim == 0 or (v[rows] == v[rows[0]]).all()
         )
-        self.shape = (len(timeline.steps), len(keep), len(saved))
-        self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep)
+        self.care, self.ledger = care, ledger
+        self.visits = 0 if care is None else int(care.acts.max()) + 1
+        knots = 0 if care is None else np.shape(care.course)[1]
+        self.shape = (len(timeline.steps), len(keep), len(saved), knots, self.visits)
+        self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep, care)
         numbers = [
             given.get(name, np.nan)  # as `native.job` has it
             for r, given in zip(plan.reductions, watch.numbers, strict=True)
@@ -144,6 +155,9 @@ class _Case:
     def each(self) -> int:
         """Bytes of a patient on the device."""
         numbers = len(self.p) + len(self.y0) + len(self.endpoints) + len(self.saved) * self.days
+        if self.care is not None:
+            own = (self.care.factor, self.care.taken, self.care.course)
+            numbers += len(LEDGER) * self.visits + sum(math.prod(np.shape(a)[:-1]) for a in own)
         return self.made.dtype.itemsize * numbers + 1
 
     def launch(self, place: Place, chunk: slice) -> None:
@@ -160,12 +174,17 @@ class _Case:
             "finite": np.empty(n, np.uint8),
             "share": np.empty(len(made.program.patient), dtype),
         }
+        if self.care is not None:
+            out["ledger"] = np.empty((len(LEDGER), self.visits, n), dtype)
         with place.memory() as memory:
             given = {
                 "p": np.asarray(values or [[0.0]], dtype),
                 "y0": np.asarray([v[rows] for v in self.y0], dtype),
                 **self.lines,
             }
+            if self.care is not None:
+                for name in ("factor", "taken", "course"):
+                    given[name] = np.ascontiguousarray(getattr(self.care, name)[..., rows], dtype)
             job = _job(dtype, (*map(len, self.numbers), len(parameters) + len(stored)))()
             for name, value in zip(_WHOLE, (n, n, *self.shape), strict=True):
                 setattr(job, name, value)
@@ -181,12 +200,15 @@ class _Case:
             alike = [*(given["p"][k, 0] for k in parameters), *(out["share"][k] for k in stored)]
             job.u[: len(alike)] = [float(v) for v in alike]
             place.course(functions, job, n)
-            for name in ("saved", "endpoint", "finite"):
+            for name in (name for name in out if name != "share"):
                 memory.back(getattr(job, name), out[name])
         for k, name in enumerate(made.program.endpoints):
             self.endpoints[name][rows] = out["endpoint"][k]
         for k, name in enumerate(self.saved):
             self.saved[name][:, rows] = out["saved"][k]
+        for k, name in enumerate(LEDGER):
+            if name in self.ledger:
+                self.ledger[name][:, rows] = out["ledger"][k]
         self.finite[chunk] = out["finite"] != 0
 
 
@@ -207,14 +229,15 @@ def _job(dtype: np.dtype, sizes: tuple[int, ...]) -> Any:
 
 
 def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: int,
-              keep: np.ndarray) -> dict[str, np.ndarray]:  # fmt: skip
+              keep: np.ndarray, care: Care | None) -> dict[str, np.ndarray]:  # fmt: skip
     """Everything `[segment]` that a job reads."""
     segments = len(timeline.steps)
     steps = np.asarray(timeline.steps) * refine
     h = np.asarray(timeline.length) / np.maximum(steps, 1)
     phases = [np.asarray(timeline.phase[key], float) for key in plan.phases]
     dose, rate = np.asarray(timeline.dose), np.asarray(timeline.rate)
-    jumps = _differs([np.asarray(timeline.era), *phases, *rate.T], segments)
+    knots = [np.asarray(care.knot)] if care is not None else []
+    jumps = _differs([np.asarray(timeline.era), *phases, *rate.T, *knots], segments)
     position = np.full(segments + 1, -1, np.int32)
     position[keep] = np.arange(len(keep))
     reals = {
@@ -227,7 +250,14 @@ def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, ref
         "fresh": (jumps | np.any(dose != 0, axis=1)).astype(np.uint8),
         "changed": (jumps | _differs([h], segments)).astype(np.uint8),
         "keep": position,
+        **({} if care is None else _clinic(dtype, care)),
     }
+
+
+def _clinic(dtype: np.dtype, care: Care) -> dict[str, np.ndarray]:
+    """Where a job finds its visits, administrations and rules."""
+    found = {name: np.ascontiguousarray(getattr(care, name), np.int32) for name in ("visit", "acts", "slot", "knot")}
+    return {**found, "rule": np.asarray(policy.numbers(care.rule), dtype)}
 
 
 def _everywhere(case: _Case, on: Sequence[Place]) -> None:

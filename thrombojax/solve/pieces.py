@@ -133,18 +133,20 @@ def give(
 def attend(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: Scalar, day: Scalar,
            acts: Scalar) -> tuple[Memory, tuple[Scalar, ...]]:  # fmt: skip
     """Memory after a visit and its row in the ledger; acts: 1, or 0 where it only looks."""
-    seen, present = policy.observed(rule, values[plan.observables.index(COUNT)], factor)
+    count = values[plan.observables.index(COUNT)]
+    seen, present = policy.observed(rule, count, factor)
     after = policy.decide(rule, memory, seen, present, day)
     after = jax.tree.map(lambda new, old: jnp.where(acts > 0.5, new, old), after, memory)
-    return after, policy.written(after, seen)
+    return after, policy.written(after, count, seen)
 
 
-def admit(plan: Plan, rule: Rule, values: Sequence[Any], factor: Scalar) -> Memory:
-    """Memory before the first dose."""
+def admit(plan: Plan, rule: Rule, values: Sequence[Any], factor: Scalar) -> tuple[Memory, tuple[Scalar, ...]]:
+    """Memory before the first dose, and the first row of the ledger."""
     assert plan.clinic is not None
     count = values[plan.observables.index(COUNT)]
     seen, present = policy.observed(rule, count, factor)
-    return policy.begin(plan.clinic.policy, rule, jnp.where(present > 0.5, seen, count))
+    memory = policy.begin(plan.clinic.policy, rule, jnp.where(present > 0.5, seen, count))
+    return memory, policy.written(memory, count, seen)
 
 
 def look(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: Scalar) -> Visit:
@@ -258,8 +260,9 @@ def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slope
         o = plan.observables.index(r.observable)
         last = visit.seen if visit is not None and kind == "visit" and r.observable == COUNT else end[0][o]
         ends = (start[0][o], start[1][o], last, end[1][o])
-    rescued = (-policy.NEVER, 0.0) if visit is None else (visit.memory.rescued, visit.memory.rescues)
-    return Seen(part.start, part.length, *ends, part.inside[i], part.pick[i], given, *rescued)
+    v0, d0, v1, d1 = ends
+    found = Seen(part.start, part.length, v0, d0, v1, d1, part.inside[i], part.pick[i], given)
+    return found if visit is None else found._replace(rescued=visit.memory.rescued, rescues=visit.memory.rescues)
 
 
 def finish(

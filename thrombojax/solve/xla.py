@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from thrombojax.dosing import policy
 from thrombojax.dosing.care import Care
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.models import struct
@@ -137,9 +136,8 @@ def trajectory(
     visit0 = None
     if care is not None:
         factor0 = sees(care.visit[0])
-        memory = pieces.admit(plan, care.rule, at0, factor0)
+        memory, row0 = pieces.admit(plan, care.rule, at0, factor0)
         visit0 = pieces.look(plan, care.rule, memory, at0, factor0)
-        row0 = policy.written(memory, visit0.seen)
     start = pieces.begin(plan, at0, 0.0 * flat0[0], watch.first, watch.numbers, visit0)
     parts = (
         timeline._replace(position=jnp.zeros_like(timeline.start)),
