@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from thrombojax.dosing.policy import Rule
 from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Column, Slots
+from thrombojax.dosing.titration import Rescue, Titration, Treatment
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models.protocol import Model
 
@@ -75,3 +77,62 @@ def slots(
     return Slots(
         np.array(time), np.array(amount), np.array(duration), tuple(column), tuple(length > 0 for length in duration)
     )
+
+
+def treated(model: Model, treatments: Sequence[Treatment], where: str = "regimen") -> tuple[Column, ...]:
+    """`columns` of whole treatments: first those of regimens, then of what is titrated, then of rescues."""
+    found = list(columns(model, [t.regimen for t in treatments], where))
+    problems: dict[Problem, None] = {}
+    for by, parts in (("policy", [t.titration for t in treatments]), ("rescue", [t.rescue for t in treatments])):
+        for part in parts:
+            if part is None:
+                continue
+            wrong = _problem(model, Dose(part.drug, 0.0, part.unit, part.route, (0.0,)), where)
+            if wrong is not None:
+                problems[wrong] = None
+            elif (column := Column((part.drug, part.route), False, by)) not in found:
+                found.append(column)
+    if problems:
+        raise InputError(*problems)
+    return tuple(found)
+
+
+def administrations(
+    model: Model, treatment: Treatment, all_columns: tuple[Column, ...], days: float, where: str = "regimen"
+) -> Slots:
+    """`slots` of a whole treatment. What a policy gives has its place in the period as its amount (from 1)."""
+    fixed = slots(model, treatment.regimen, all_columns, days, where)
+    time, place, column = [], [], []
+    given = treatment.titration
+    if given is not None:
+        for t in given.days(days):
+            time.append(t)
+            place.append(1.0 + (t - given.first) // 1.0 % given.period)
+            column.append(all_columns.index(Column((given.drug, given.route), False, "policy")))
+    if treatment.rescue is not None:
+        for t in treatment.acts(days)[1:]:
+            time.append(t)
+            place.append(1.0)
+            column.append(all_columns.index(Column((treatment.rescue.drug, treatment.rescue.route), False, "rescue")))
+    return Slots(
+        np.concatenate([fixed.time, time]),
+        np.concatenate([fixed.amount, place]),
+        np.concatenate([fixed.duration, np.zeros(len(time))]),
+        (*fixed.column, *column),
+        (*fixed.infused, *(False,) * len(time)),
+    )
+
+
+def numbers(model: Model, treatment: Treatment) -> Rule:
+    """A treatment's policy with amounts in the model's units."""
+    rule = treatment.rule()
+    if treatment.titration is not None:
+        rule = rule._replace(unit=_factor(model, treatment.titration))
+    if treatment.rescue is not None:
+        rule = rule._replace(rescue=treatment.rescue.amount * _factor(model, treatment.rescue))
+    return rule
+
+
+def _factor(model: Model, given: Titration | Rescue) -> float:
+    unit, target = given.unit.removesuffix("/kg"), model.entries[given.drug, given.route].unit
+    return MASS[unit] / MASS[target] if unit != target else 1.0

@@ -1,0 +1,329 @@
+"""Titration rules as data: from a drug's label, or written in a study, to the numbers that a policy runs on.
+
+A rule is bands of the count, which together cover every count once; each raises, keeps, lowers or withholds the dose. Doses that
+the drug's tablets cannot make are refused here.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from thrombojax import drugs
+from thrombojax.dosing.policy import ALWAYS, Band, Rule, Stop
+from thrombojax.dosing.regimen import DAY as ONE_DAY
+from thrombojax.dosing.regimen import MOST_DOSES, Regimen, plain, series, unit_name
+from thrombojax.dosing.sentence import regimen
+from thrombojax.errors import InputError, Problem, unknown
+
+WEEK = 7.0
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BandTable(_Table):
+    """from <= count < to (1e9/L), for so many visits in a row, so many weeks after the last change."""
+
+    low: float = Field(0.0, alias="from", ge=0)
+    high: float = Field(ALWAYS, alias="to", gt=0)
+    action: Literal["raise", "keep", "lower", "withhold"]
+    by: float = Field(0.0, ge=0)
+    visits: float = Field(1.0, ge=1)
+    weeks: float = Field(0.0, ge=0)
+    resume_below: float | None = Field(None, gt=0)
+
+
+class StopTable(_Table):
+    """When the drug ends: a count below or above, a rise over the first count, a dose at or beyond one, for weeks on end."""
+
+    dose: float = 0.0
+    at_most: float = ALWAYS
+    below: float = ALWAYS
+    above: float = 0.0
+    at_least_rise: float = -ALWAYS
+    weeks: float = Field(0.0, ge=0)
+    from_day: float = Field(0.0, ge=0)
+    why: str = ""
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+class TitrationTable(_Table):
+    """A `[[titration]]` of a drug's file, and the `policy` of a study's arm."""
+
+    name: str = ""
+    route: Literal["sc", "iv", "oral"]
+    unit: str
+    start: float = Field(ge=0)
+    step: float = Field(0.0, ge=0)
+    lowest: float | None = Field(None, ge=0)
+    highest: float = Field(gt=0)
+    every: float = Field(gt=0)
+    first: float = Field(0.0, alias="from", ge=0)
+    until: float | None = Field(None, gt=0)
+    visit_days: float = Field(7.0, gt=0)
+    clinic: bool | None = None
+    rounding: float | None = Field(None, ge=0)
+    vial: float | None = Field(None, ge=0)
+    levels: tuple[tuple[float, ...], ...] = ()
+    rules: tuple[BandTable, ...] = Field(min_length=1)
+    stop: Annotated[tuple[StopTable, ...], BeforeValidator(_list)] = ()
+    source: str = ""
+    status: str = ""
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Titration:
+    """A drug whose dose follows the count. every, first, until: days of administration; visit_days: days between visits.
+
+    period: length of a weekly pattern, 1 where there is none; rule: numbers of the policy, doses in `unit`.
+    """
+
+    drug: str
+    route: str
+    unit: str
+    every: float
+    first: float
+    until: float | None
+    visit_days: float
+    rule: Rule
+    name: str = ""
+
+    @property
+    def period(self) -> int:
+        return max((len(row) for row in self.rule.table), default=1)
+
+    def days(self, horizon: float) -> tuple[float, ...]:
+        """Days of administration before the horizon."""
+        end = min(horizon, self.until if self.until is not None else horizon)
+        count = min(max(0, int((end - self.first) / self.every + 1.0)), MOST_DOSES)
+        return tuple(t for t in series(self.first, self.every, ONE_DAY, count) if t < end) if count else ()
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """A bolus given at a visit that sees a count below `below` (1e9/L)."""
+
+    below: float
+    drug: str
+    route: str
+    unit: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Everything that an arm's patients are given, and how well they keep to it.
+
+    regimen: fixed doses; visits: days between the clinic's visits, or the days themselves, at which titration and rescue decide;
+    adherence: share of administrations taken; attendance: share of visits kept; dropout: per year.
+    """
+
+    regimen: Regimen = field(default_factory=Regimen)
+    titration: Titration | None = None
+    rescue: Rescue | None = None
+    visits: float | tuple[float, ...] | None = None
+    adherence: float = 1.0
+    attendance: float = 1.0
+    dropout: float = 0.0
+
+    @property
+    def drugs(self) -> tuple[str, ...]:
+        """Names of the drugs, each once."""
+        more = [part.drug for part in (self.titration, self.rescue) if part is not None]
+        return tuple(dict.fromkeys([*self.regimen.drugs, *more]))
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything follows the count."""
+        return self.titration is not None or self.rescue is not None
+
+    def acts(self, horizon: float) -> tuple[float, ...]:
+        """Days of its visits from day 0 on, before the horizon."""
+        if not self.decides:
+            return ()
+        if isinstance(self.visits, tuple):
+            return tuple(sorted({0.0, *(t for t in self.visits if t < horizon)}))
+        every = self.visits or (self.titration.visit_days if self.titration is not None else WEEK)
+        return tuple(t for t in series(0.0, every, ONE_DAY, int(horizon / every) + 1) if t < horizon)
+
+    def rule(self) -> Rule:
+        """All numbers of its policy."""
+        found = self.titration.rule if self.titration is not None else Rule()
+        if self.rescue is not None:
+            found = found._replace(rescue_below=self.rescue.below, rescue=self.rescue.amount)
+        return found
+
+    def placebo(self) -> "Treatment":
+        """The same visits, rescue and background, without what is titrated."""
+        return replace(self, titration=None, visits=self.visits or (self.titration.visit_days if self.titration else None))
+
+
+def labels(drug: str) -> Mapping[str, Any]:
+    """The drug's file of label data."""
+    drugs.load(drug)  # an unknown one is an error that names the nearest
+    return tomllib.loads((resources.files("thrombojax.drugs") / f"{drug}.toml").read_text(encoding="utf-8"))
+
+
+def titration(drug: str, label: str | None = None, where: str = "policy", **changes: Any) -> Titration:
+    """The rule of a drug's label, with changes, or one that the changes describe in full. Keys are those of `TitrationTable`.
+
+    Raises InputError for an unknown drug, label or key, bands that overlap or leave counts out, and doses that cannot be made.
+    """
+    try:
+        data = labels(drug)
+    except InputError as error:
+        raise InputError(*(Problem(f"{where}.drug", p.message) for p in error.problems)) from None
+    known = {t["name"]: t for t in data.get("titration", [])}
+    if label is not None and label not in known:
+        raise InputError(unknown(f"{where}.label", f"label of {drug}", label, known))
+    try:
+        table = TitrationTable.model_validate({**(known[label] if label is not None else {}), **changes})
+    except ValidationError as error:
+        raise InputError(*_problems(error, where)) from None
+    problems = [*_bands(table, where), *_doses(table, data, where)]
+    if problems:
+        raise InputError(*problems)
+    unit = unit_name(table.unit) or table.unit
+    return Titration(
+        drug, table.route, unit, table.every, table.first, table.until, table.visit_days,
+        _rule(table, data), label or table.name or "titration",
+    )  # fmt: skip
+
+
+def rescue(below: float, give: str, where: str = "rescue") -> Rescue:
+    """Rescue by a bolus; give: such as `transfusion 40 1/nL iv`."""
+    given = regimen(f"{give} once", where)
+    if len(given.doses) != 1 or given.doses[0].duration:
+        raise InputError(Problem(where, f"given {give!r}; allowed: one bolus, such as 'transfusion 40 1/nL iv'"))
+    d = given.doses[0]
+    return Rescue(float(below), d.drug, d.route, d.unit, d.amount)
+
+
+def _problems(error: ValidationError, where: str) -> list[Problem]:
+    allowed = tuple(f.alias or name for name, f in TitrationTable.model_fields.items())
+    found = []
+    for e in error.errors(include_url=False):
+        at = ".".join([where, *(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in e["loc"])]).replace(".[", "[")
+        if e["type"] == "extra_forbidden" and len(e["loc"]) == 1:
+            found.append(unknown(at, "key", str(e["loc"][-1]), ("drug", "label", *allowed)))
+        elif e["type"] == "missing":
+            found.append(Problem(at, "is missing; needed: it, or a label that has it"))
+        else:
+            found.append(Problem(at, f"given {e['input']!r:.60}; {e['msg'][0].lower()}{e['msg'][1:]}"))
+    return found
+
+
+def _bands(table: TitrationTable, where: str) -> list[Problem]:
+    """Every count belongs to one band."""
+    found = []
+    bands = sorted(table.rules, key=lambda b: (b.low, b.high))
+    for band in bands:
+        if band.high <= band.low:
+            found.append(Problem(f"{where}.rules", f"a band from {_count(band.low)} to {_count(band.high)} holds no count"))
+        if band.action in ("raise", "lower") and band.by <= 0:
+            found.append(Problem(f"{where}.rules", f"the band from {_count(band.low)} has no `by`; needed: more than 0"))
+        if (band.action == "withhold") != (band.resume_below is not None):
+            what = "needs `resume_below`" if band.action == "withhold" else "has `resume_below`, which is for withhold"
+            found.append(Problem(f"{where}.rules", f"the band from {_count(band.low)} ({band.action}) {what}"))
+    if sum(b.action == "withhold" for b in bands) > 1:
+        found.append(Problem(f"{where}.rules", "has more than one band that withholds; allowed: one"))
+    if bands[0].low > 0:
+        found.append(Problem(f"{where}.rules", f"no rule for counts below {_count(bands[0].low)}"))
+    for before, after in pairwise(bands):
+        if after.low > before.high:
+            message = f"no rule for counts from {_count(before.high)} to {_count(after.low)}"
+            found.append(Problem(f"{where}.rules", message))
+        elif after.low < before.high:
+            message = f"two rules for counts from {_count(after.low)} to {_count(min(before.high, after.high))}"
+            found.append(Problem(f"{where}.rules", message))
+    if bands[-1].high < ALWAYS:
+        found.append(Problem(f"{where}.rules", f"no rule for counts of {_count(bands[-1].high)} and more"))
+    return found
+
+
+def _count(value: float) -> str:
+    return "any count on" if value >= ALWAYS else plain(value)
+
+
+def _lowest(table: TitrationTable) -> float:
+    return table.lowest if table.lowest is not None else 1.0 if table.levels else 0.0
+
+
+def _doses(table: TitrationTable, data: Mapping[str, Any], where: str) -> list[Problem]:
+    """The start lies in the range, and tablets make every dose that the rules can reach."""
+    lowest, highest = _lowest(table), table.highest
+    found = []
+    if not lowest <= table.start <= highest:
+        message = f"given {plain(table.start)}; allowed: from {plain(lowest)} to the highest dose, {plain(highest)}"
+        found.append(Problem(f"{where}.start", message))
+    if unit_name(table.unit) is None and not table.levels:
+        found.append(Problem(f"{where}.unit", f"unknown unit {table.unit!r}"))
+    tablets = sorted(
+        {float(a) for s in data.get("strength", []) if "tablet" in s["form"] for a in s["amounts"] if s["unit"] == table.unit}
+    )
+    if found or not tablets or table.unit.endswith("/kg"):
+        return found
+    doses = {d for row in table.levels for d in row} if table.levels else reachable(table)
+    for dose in sorted(doses):
+        if not made_of(dose, tablets):
+            strengths = ", ".join(plain(t) for t in tablets)
+            message = f"the rules lead to {plain(dose)} {table.unit}, which tablets of {strengths} {table.unit} cannot make"
+            found.append(Problem(f"{where}.rules", message))
+    return found
+
+
+def reachable(table: TitrationTable) -> set[float]:
+    """Every dose that the rules can lead to."""
+    moves = [b.by if b.action == "raise" else -b.by for b in table.rules if b.by]
+    found, new = set[float](), {table.start}
+    while new and len(found) < 1000:
+        found |= new
+        new = {min(max(d + by, _lowest(table)), table.highest) for d in new for by in moves} - found
+    return found
+
+
+def made_of(dose: float, tablets: Sequence[float]) -> bool:
+    """Whether whole tablets add up to a dose."""
+    if dose < 1e-9:
+        return abs(dose) < 1e-9
+    return any(made_of(dose - t, tablets) for t in reversed(tablets) if t <= dose + 1e-9)
+
+
+def _rule(table: TitrationTable, data: Mapping[str, Any]) -> Rule:
+    sign = {"raise": 1.0, "lower": -1.0}
+    held = next((b for b in table.rules if b.action == "withhold"), None)
+    bands = tuple(
+        Band(b.low, b.high, b.visits, b.weeks * WEEK, sign[b.action] * b.by if b.action in sign else 0.0,
+             float(b.action == "withhold"))
+        for b in table.rules if b.action != "keep"
+    )  # fmt: skip
+    stops = tuple(
+        Stop(s.above, s.below, s.at_least_rise, s.dose, s.at_most, s.weeks * WEEK, s.from_day) for s in table.stop
+    )
+    vials = [s for s in data.get("strength", []) if s["form"] == "vial"] if table.route in ("sc", "iv") else []
+    vial = table.vial if table.vial is not None else min((a for s in vials for a in s["amounts"]), default=0.0)
+    rounding = table.rounding if table.rounding is not None else max((s.get("measured_to", 0) for s in vials), default=0)
+    return Rule(
+        start=table.start,
+        lowest=_lowest(table),
+        highest=table.highest,
+        per_kg=float(table.unit.endswith("/kg")),
+        clinic=float(table.every >= WEEK if table.clinic is None else table.clinic),
+        rounding=float(rounding),
+        strength=float(vial),
+        resume_below=held.resume_below if held is not None and held.resume_below is not None else 0.0,
+        resume_by=held.by if held is not None else 0.0,
+        bands=bands,
+        stops=stops,
+        table=table.levels,
+    )
