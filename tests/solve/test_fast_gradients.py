@@ -6,6 +6,9 @@ Times of doses lie off the grid and off round fractions of it, so that no differ
 import dataclasses
 import functools
 import os
+import signal
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,10 @@ from thrombojax.dosing.timeline import Column, Slots, grid, schedule
 from thrombojax.endpoints import Endpoint, times
 from thrombojax.models import registry, struct
 from thrombojax.patients import population
-from thrombojax.solve import adjoint, gradient
+from thrombojax.solve import adjoint, gradient, native, tangent
 from thrombojax.solve.engine import NO_BASELINE, Cohort
 from thrombojax.solve.steppers import FixedSteps, method
+from thrombojax.solve.turns import turns
 
 pytestmark = pytest.mark.xdist_group("fast gradients")
 
@@ -281,6 +285,61 @@ def test_threads_change_no_bit():
     finally:
         os.sched_setaffinity(0, mine)
     jax.tree.map(np.testing.assert_array_equal, one, several)
+
+
+def test_turns_change_no_bit(monkeypatch):
+    """Short turns and one that takes all."""
+    monkeypatch.setattr(native, "cores", lambda: 1)
+    case = user(1500)
+    seen: list[int] = []
+
+    def derivatives(turns: Any) -> Any:
+        def watched(groups: int, least: int) -> Any:
+            for first, count in turns(groups, least):
+                seen.append(count)
+                yield first, count
+
+        monkeypatch.setattr(adjoint, "turns", watched)
+        return jax.grad(case.objective)(case.at)
+
+    parts = derivatives(turns)
+    assert len(seen) > 1
+    jax.tree.map(np.testing.assert_array_equal, parts, derivatives(lambda groups, least: [(0, groups)]))
+
+
+@pytest.mark.parametrize("way", ["reverse", "forward"])
+def test_ctrl_c_is_heard_soon(monkeypatch, way):
+    """Half a minute of derivatives ends within a few seconds of the signal; JAX wraps what its callback raised."""
+    case = user(20_000)
+    monkeypatch.setattr(
+        gradient._Ways,
+        "forward",
+        lambda self, moving, fixed: jax.tree.map(lambda s: np.ones(s.shape, s.dtype), self.shapes(fixed.keep)),
+    )
+    module: Any = {"reverse": adjoint, "forward": tangent}[way]
+    run, sent = module.run, []
+
+    def interrupt() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupted(*given: Any) -> Any:
+        threading.Timer(0.3, interrupt).start()
+        return run(*given)
+
+    monkeypatch.setattr(module, "run", interrupted)
+    exact = functools.partial(case.objective, accuracy=1e-10)
+    derivative = {
+        "reverse": lambda: jax.grad(exact)(case.at),
+        "forward": lambda: jax.jvp(exact, (case.at,), (case.directions()["times"],)),
+    }[way]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="KeyboardInterrupt"):
+            derivative()
+        assert time.monotonic() - sent[0] < 10
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_order_of_patients():

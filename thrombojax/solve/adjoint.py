@@ -13,6 +13,7 @@ from thrombojax.errors import RunError
 from thrombojax.models.protocol import Model
 from thrombojax.solve import native
 from thrombojax.solve.pieces import Plan
+from thrombojax.solve.turns import turns
 from thrombojax.solve.xla import Watch
 
 MEMORY = 512 * 2**20
@@ -97,11 +98,20 @@ def run(
             per_window=window,
             record=record,
         )
-        if made.library.thrombojax_back(ctypes.byref(back)):
-            raise RunError("there is no memory for the record of a trajectory; give gradients a smaller bound")
+        _in_turns(made, back, shared)
         common += shared.sum(axis=0)
     start, length, dose, rate = np.split(common, [1, 2, 2 + columns], axis=1)
     return Cotangents(start[:, 0], length[:, 0], dose, rate, parameters, first)
+
+
+def _in_turns(made: native.Kernel, back: _Back, shared: np.ndarray) -> None:
+    """Run a job backwards, whole batches at a time. Raises RunError where there is no memory for a record."""
+    groups, row, live = back.job.groups, back.job.row, back.live
+    for first, count in turns(groups, BATCH * back.job.threads):
+        back.job.groups, back.job.row = count, row + first * made.lanes * np.dtype(np.int32).itemsize
+        back.live, back.shared_ = live + first * made.lanes, shared[first // BATCH :].ctypes.data
+        if made.library.thrombojax_back(ctypes.byref(back)):
+            raise RunError("there is no memory for the record of a trajectory; give gradients a smaller bound")
 
 
 def _window(made: native.Kernel, steps: np.ndarray, memory: int) -> tuple[int, int]:

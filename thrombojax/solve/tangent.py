@@ -1,6 +1,5 @@
 """Forward mode through the generated kernel: one direction of amounts, rates, times, parameters and first states."""
 
-import ctypes
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -66,7 +65,7 @@ def run(
     tangents = {name: np.zeros((len(keep), n), dtype) for name in saved}
     given.endpoint = hold.pointers(ends)
     given.saved = hold.pointers([None] * half_o + [tangents.get(name) for name in program.observables[:half_o]])
-    made.library.thrombojax_run(ctypes.byref(given))
+    native.in_turns(made.library.thrombojax_run, given, made.lanes)
     sound = rows[finite[rows] != 0]
     for k, name in enumerate(program.endpoints[:half_e]):
         endpoints[name][sound] = ends[half_e + k][sound]
