@@ -24,6 +24,7 @@ from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients.population import prepare, shared
 from thrombojax.solve import engine, native
+from thrombojax.solve.turns import TURN
 
 TESTS = Path(__file__).parents[1]
 MINE = TESTS / "user_models" / "one_compartment.py"
@@ -334,18 +335,18 @@ def test_a_stiff_patient_takes_its_own_steps():
 def test_turns_take_every_vector_once(monkeypatch, groups, threads, seconds):
     """seconds: that one vector takes a thread, by the clock of the test."""
     now, seen = [0.0], []
-    monkeypatch.setattr(native.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def kernel(reference):
         job = reference._obj
         seen.extend(range(job.row // 32, job.row // 32 + job.groups))
         now[0] += job.groups * seconds / threads
-        turns.append(job.groups)
+        shares.append(job.groups)
 
-    turns: list[int] = []
+    shares: list[int] = []
     native.in_turns(kernel, native.Job(groups=groups, row=32 * 5, threads=threads), 8)
     assert seen == list(range(5, groups + 5))
-    assert all(n * seconds / threads <= max(native.TURN, native.TAKE * seconds) for n in turns[1:])
+    assert all(n * seconds / threads <= max(TURN, native.TAKE * seconds) for n in shares[1:])
 
 
 def test_ctrl_c_is_heard_soon():

@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.turns import turns
 from thrombojax.solve.xla import Watch
 
 _FIELDS = (
@@ -137,21 +137,14 @@ def run(
 
 def in_turns(function: Callable[..., Any], given: Job, lanes: int) -> None:
     """Call a kernel for some of a job's vectors at a time, so that Python hears a Ctrl-C; which ones changes no bit."""
-    groups, row, done = given.groups, given.row, 0
-    least = share = TAKE * given.threads
-    while done < groups:
-        given.groups, given.row = min(share, groups - done), row + done * lanes * np.dtype(np.int32).itemsize
-        began = time.monotonic()
+    groups, row = given.groups, given.row
+    for first, count in turns(groups, TAKE * given.threads):
+        given.groups, given.row = count, row + first * lanes * np.dtype(np.int32).itemsize
         function(ctypes.byref(given))
-        done += given.groups
-        share = int(share * min(4.0, TURN / max(time.monotonic() - began, 1e-9)))
-        share = max(share // least, 1) * least  # no thread waits for others
 
 
 TAKE = 8
 """Vectors that a thread takes at a time, as in threads.c: the shortest turn."""
-TURN = 0.5
-"""Seconds that a turn should take."""
 
 
 def places(keep: np.ndarray, segments: int) -> np.ndarray:
