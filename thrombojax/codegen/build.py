@@ -26,6 +26,8 @@ SECONDS = 300
 """A compiler that takes longer has failed."""
 DIGEST = hashlib.sha256().digest_size
 """Bytes at the end of a kept library that say whether the others are whole."""
+MOST = 256 * 2**20
+"""Bytes that are kept: some five thousand libraries."""
 
 
 class NoCompiler(RunError):
@@ -181,9 +183,38 @@ def _open(path: Path) -> ctypes.CDLL | None:
         content = path.read_bytes()
         if content[-DIGEST:] != hashlib.sha256(content[:-DIGEST]).digest():
             return None
+        used(path)
         return ctypes.CDLL(str(path))
     except OSError:
         return None
+
+
+def used(path: Path) -> None:
+    """Note that a kept file is in use, for `make_room`."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def make_room(path: Path) -> None:
+    """Remove kept files that were not used for longest, down to MOST bytes; never `path`, which was just made.
+
+    Other processes may do the same: what is gone is gone, and is made again by whoever needs it.
+    """
+    kept: list[tuple[int, int, str]] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    kept.append((found.st_mtime_ns, found.st_size, entry.path))
+    excess = sum(size for _, size, _ in kept) - MOST
+    for _, size, old in sorted(kept):
+        if excess <= 0:
+            break
+        if old != str(path):
+            with contextlib.suppress(OSError):
+                os.unlink(old)
+            excess -= size
 
 
 def _compile(text: str, command: tuple[str, ...], flags: tuple[str, ...], scratch: Path) -> Path:
@@ -213,6 +244,7 @@ def _keep(made: Path, path: Path) -> ctypes.CDLL | None:
             os.fsync(file.fileno())
         library = ctypes.CDLL(temporary)
         os.replace(temporary, path)
+        make_room(path)
         return library
     except OSError:
         return None

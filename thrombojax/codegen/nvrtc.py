@@ -125,6 +125,7 @@ def _open(path: Path) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
+    build.used(path)
     digest, cubin = content[:32], content[32:]
     return cubin if digest == hashlib.sha256(cubin).digest() else None
 
@@ -137,6 +138,7 @@ def _keep(cubin: bytes, path: Path | None) -> bytes:
             with os.fdopen(handle, "wb") as file:
                 file.write(hashlib.sha256(cubin).digest() + cubin)
             os.replace(temporary, path)
+            build.make_room(path)
         except OSError:
             pass
     return cubin
