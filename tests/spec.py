@@ -1,6 +1,6 @@
 """The models written a second time, in plain NumPy and in the symbols of their specifications, and solved by SciPy.
 
-Nothing here uses thrombojax. Flagship: model.md sections 2 and 3; Wang 2010: science.md M1; eltrombopag: M3.
+Nothing here uses thrombojax. Flagship: model.md sections 2 and 3; Wang 2010: science.md M1; eltrombopag: M3; lusutrombopag: M4.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -102,6 +102,27 @@ ELTROMBOPAG: Mapping[str, tuple[str, float]] = {
     "switch": ("eltrombopag.absorption_switch", 1.46 / 24),
     "lag": ("eltrombopag.lag", 0.447 / 24),
 }
+AVATROMBOPAG: Mapping[str, tuple[str, float]] = {
+    "EmaxA": ("avatrombopag.emax", 4.52),
+    "EC50A": ("avatrombopag.potency", 145),
+    "CLA": ("avatrombopag.clearance", 6.9 * 24),
+    "VA": ("avatrombopag.volume", 180),
+    "kaA": ("avatrombopag.absorption", 0.35 * 24),
+    "lagA": ("avatrombopag.lag", 1 / 24),
+}
+# Section 6 and science.md M4, per day in the source; the factor is that of Japanese volunteers.
+LUSUTROMBOPAG: Mapping[str, tuple[str, float]] = {
+    "EmaxL": ("lusutrombopag.emax", 4.52),
+    "EC50L": ("lusutrombopag.potency", 139),
+    "Frel": ("lusutrombopag.relative_bioavailability", 0.857),
+    "kaL": ("lusutrombopag.absorption", 7.176),
+    "kelL": ("lusutrombopag.elimination", 1.358),
+    "VcL": ("lusutrombopag.central_volume", 13.7),
+    "k12L": ("lusutrombopag.to_first", 1.2816),
+    "k21L": ("lusutrombopag.from_first", 2.088),
+    "k13L": ("lusutrombopag.to_second", 0.03408),
+    "k31L": ("lusutrombopag.from_second", 0.14088),
+}
 # name of the leaf: value of science.md M1 (rates per hour there)
 WANG: Mapping[str, tuple[str, float]] = {
     "ka": ("absorption", 0.0254 * 24),
@@ -127,7 +148,13 @@ STATES = (
     *("T", "H", "R", "F", "G"),
 )
 """The order of the core's leaves in thrombojax."""
-DRUG_STATES = {"romiplostim": ("A", "B", "D"), "eltrombopag": ("gut", "cent", "peri"), "transfusion": ()}
+DRUG_STATES = {
+    "avatrombopag": ("gutA", "centA"),
+    "eltrombopag": ("gut", "cent", "peri"),
+    "lusutrombopag": ("gutL", "centL", "per1L", "per2L"),
+    "romiplostim": ("A", "B", "D"),
+    "transfusion": (),
+}
 
 
 def typical(*tables: Mapping[str, tuple[str, float]]) -> dict[str, float]:
@@ -152,7 +179,7 @@ def flagship(
     """Section 2 for states by symbol; drugs whose states are absent are absent. early: eltrombopag before its switch;
     kill: kkill K of chemotherapy.
 
-    The outputs are in the same dict under the names P, Mk, ploidy, production, immature, age, X, conc.
+    The outputs are in the same dict under the names P, Mk, ploidy, production, immature, age, X, conc, concA, concL.
     """
     kP = 8 / p["life"]
     N0 = 1.5 * p["P0ref"]
@@ -188,7 +215,13 @@ def flagship(
     E = 0.0
     if "cent" in y:
         conc = y["cent"] / p["Vce"]
-        E = p["Emax"] * conc / (p["EC50"] + conc) * p["E_resp"]
+        E += p["Emax"] * conc / (p["EC50"] + conc) * p["E_resp"]
+    if "centA" in y:
+        conc = 1000 * y["centA"] / p["VA"]
+        E += p["EmaxA"] * conc / (p["EC50A"] + conc) * p["E_resp"]
+    if "centL" in y:
+        conc = 1000 * y["centL"] / p["VcL"]
+        E += p["EmaxL"] * conc / (p["EC50L"] + conc) * p["E_resp"]
     # 2.2
     u = y["T"] / KD + (X / p["KR"] if "B" in y else 0.0)
     th = u / (1 + u)
@@ -257,11 +290,26 @@ def flagship(
         d["gut"] = -ka * y["gut"]
         d["cent"] = ka * y["gut"] - (ke + k12) * y["cent"] + k21 * y["peri"]
         d["peri"] = k12 * y["cent"] - k21 * y["peri"]
+    if "centA" in y:
+        d["gutA"] = -p["kaA"] * y["gutA"]
+        d["centA"] = p["kaA"] * y["gutA"] - p["CLA"] / p["VA"] * y["centA"]
+    if "centL" in y:
+        d["gutL"] = -p["kaL"] * y["gutL"]
+        d["centL"] = (
+            p["kaL"] * y["gutL"]
+            - (p["kelL"] + p["k12L"] + p["k13L"]) * y["centL"]
+            + p["k21L"] * y["per1L"]
+            + p["k31L"] * y["per2L"]
+        )
+        d["per1L"] = p["k12L"] * y["centL"] - p["k21L"] * y["per1L"]
+        d["per2L"] = p["k13L"] * y["centL"] - p["k31L"] * y["per2L"]
     # 2.10
     d["P"], d["Mk"], d["ploidy"], d["production"] = P, Mk, mass / cells, prod / prod0
     d["immature"] = y["p1"] / N
     d["age"] = sum(j * y[f"p{j}"] for j in range(1, 9)) / ((kP + h) * N)
     d["X"], d["conc"] = X, y["cent"] / p["Vce"] if "cent" in y else 0.0
+    d["concA"] = 1000 * y["centA"] / p["VA"] if "centA" in y else 0.0
+    d["concL"] = 1000 * y["centL"] / p["VcL"] if "centL" in y else 0.0
     return d
 
 

@@ -13,6 +13,15 @@ from thrombojax.dosing.administer import units
 FOLDER = Path(drugs.__file__).parent
 STATUS = {"read", "recalled", "computed"}
 ACTIONS = {"raise", "keep", "lower", "withhold", "give"}
+KEYS = {
+    *("name", "route", "every", "unit", "levels", "start", "step", "highest", "visit_days"),
+    *("source", "status", "rules", "stop", "notes"),
+}
+STOPS = (
+    {"dose", "weeks", "below", "why"},  # below for so long at that dose, or more
+    {"at_most", "weeks", "above", "why"},  # above for so long at that dose, or less
+    {"at_least_rise", "above", "from_day", "why"},  # at least that count and rise, from that day on
+)
 
 
 def facts(name):
@@ -46,15 +55,64 @@ def test_label_regimens_are_sentences_that_the_drug_can_be_given_by(name):
     assert len({item["name"] for item in facts(name)["regimen"]}) == len(facts(name)["regimen"])
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [pytest.param(rule, id=f"{name}: {rule['name']}") for name in drugs.names() for rule in facts(name)["titration"]],
-)
-def test_titration_rules_cover_every_count_once(rule):
+RULES = [(name, rule) for name in drugs.names() for rule in facts(name)["titration"]]
+TITRATED = [(name, rule) for name, rule in RULES if all(band["action"] != "give" for band in rule["rules"])]
+
+
+def each(rules):
+    return pytest.mark.parametrize(("name", "rule"), rules, ids=[f"{name}: {rule['name']}" for name, rule in rules])
+
+
+@each(RULES)
+def test_titration_rules_cover_every_count_once(name, rule):
     bands = rule["rules"]
     assert "from" not in bands[0]
     assert "to" not in bands[-1]
     assert all(low["to"] == high["from"] for low, high in pairwise(bands))
     assert {band["action"] for band in bands} <= ACTIONS
     assert all(band["resume_below"] <= band["from"] for band in bands if band["action"] == "withhold")
+    assert all(band["by"] > 0 for band in bands if band["action"] in ("raise", "lower"))
     assert 0 < rule["start"] <= rule["highest"]
+    assert rule["visit_days"] > 0
+    assert set(rule) <= KEYS
+
+
+@each(TITRATED)
+def test_titrated_doses_can_be_given(name, rule):
+    entry = drugs.load(name).entries[name, rule["route"]]
+    assert rule["unit"] in units(entry.unit)
+    assert rule["every"] == {"sc": 7, "oral": 1}[rule["route"]]
+    assert rule["visit_days"] % rule["every"] == 0
+
+
+@each(TITRATED)
+def test_levels_are_weeks_of_whole_tablets_from_low_to_high(name, rule):
+    if "levels" not in rule:
+        return
+    levels = rule["levels"]
+    tablets = {amount for strength in facts(name)["strength"] for amount in strength["amounts"]}
+    assert all(len(week) == 7 for week in levels)
+    assert all(low < high for low, high in pairwise(map(sum, levels)))
+    assert all(any(amount % tablet == 0 for tablet in tablets) for week in levels for amount in week)
+    counted = (rule["start"], rule["step"], rule["highest"], *(band["by"] for band in rule["rules"] if "by" in band))
+    assert all(isinstance(number, int) for number in counted)
+    assert rule["highest"] == len(levels)
+
+
+@each(TITRATED)
+def test_stop_rules_are_of_a_known_form(name, rule):
+    for stop in rule.get("stop", []):
+        assert set(stop) in STOPS
+        assert stop["why"]
+        assert 0 < stop.get("dose", stop.get("at_most", rule["highest"])) <= rule["highest"]
+
+
+def test_no_two_rules_of_a_drug_have_one_name():
+    assert len({(name, rule["name"]) for name, rule in RULES}) == len(RULES)
+
+
+def test_the_levels_of_avatrombopag_are_the_label_s():
+    """science.md section 5: 40 daily; 40 x3 + 20 x4; 20 daily; 20 x3; 40 weekly; 20 weekly."""
+    (rule,) = facts("avatrombopag")["titration"]
+    assert [sum(week) for week in rule["levels"]] == [20, 40, 60, 140, 200, 280]
+    assert rule["levels"][rule["start"] - 1] == [20] * 7

@@ -17,8 +17,9 @@ from thrombojax.models.protocol import Inputs
 
 pytestmark = pytest.mark.xdist_group("flagship")
 
-DRUGS = ("eltrombopag", "romiplostim")
-TABLES = (spec.FLAGSHIP, spec.ROMIPLOSTIM, spec.ELTROMBOPAG)
+DRUGS = ("avatrombopag", "eltrombopag", "lusutrombopag", "romiplostim")
+TABLES = (spec.FLAGSHIP, spec.AVATROMBOPAG, spec.ELTROMBOPAG, spec.LUSUTROMBOPAG, spec.ROMIPLOSTIM)
+DRUG_STATES = tuple(state for drug in DRUGS for state in spec.DRUG_STATES[drug])
 N = 200
 PHASE = ("eltrombopag", "oral")
 
@@ -43,7 +44,7 @@ def random_patients(seed):
     p["platelets.immune_clearance"] *= rng.integers(0, 2, N)
     y = {s: np.exp(rng.uniform(-2.3, 2.3, N)) for s in spec.STATES}
     y |= {f"p{j}": 47 * np.exp(rng.uniform(-3, 1.5, N)) for j in range(1, 9)}
-    y |= {s: np.exp(rng.uniform(-9, 7, N)) * rng.integers(0, 2, N) for s in ("A", "B", "D", "gut", "cent", "peri")}
+    y |= {s: np.exp(rng.uniform(-9, 7, N)) * rng.integers(0, 2, N) for s in DRUG_STATES}
     return p, y
 
 
@@ -65,7 +66,7 @@ def evaluate():
 
 def in_order(y):
     """States by symbol in the order of thrombojax's leaves."""
-    return [y[s] for s in (*spec.STATES, *spec.DRUG_STATES["eltrombopag"], *spec.DRUG_STATES["romiplostim"])]
+    return [y[s] for s in (*spec.STATES, *DRUG_STATES)]
 
 
 def agree(ours, theirs, scale, what):
@@ -82,13 +83,13 @@ def test_right_hand_side_and_outputs_at_random_states(seed, early):
     rates, seen = evaluate()([p[n] for n in struct.names(model.Parameters)], in_order(y), np.float64(0 if early else 1))
     symbols = {symbol: p[name] for t in TABLES for symbol, (name, _) in t.items()}
     d = spec.flagship(y, symbols, early=early)
-    names = (*spec.STATES, *spec.DRUG_STATES["eltrombopag"], *spec.DRUG_STATES["romiplostim"])
+    names = (*spec.STATES, *DRUG_STATES)
     rate = 300.0  # per day: the fastest constant of any equation
     for name, ours in zip(names, rates, strict=True):
-        others = {"B": "A", "cent": "gut", "D": "B", "peri": "cent"}
+        others = {"B": "A", "cent": "gut", "D": "B", "peri": "cent", "centA": "gutA", "centL": "gutL", "per1L": "centL"}
         scale = rate * (np.abs(y[name]) + np.abs(y[others.get(name, name)]))
         agree(ours, d[name], np.maximum(scale, 1e3 if name in spec.STATES else 0.0), name)
-    outputs = ("P", "T", "Mk", "ploidy", "production", "immature", "age", "conc", "X")
+    outputs = ("P", "T", "Mk", "ploidy", "production", "immature", "age", "concA", "conc", "concL", "X")
     for name, ours in zip(outputs, seen, strict=True):
         agree(ours, y["T"] if name == "T" else d[name], 1e-3, name)
 
@@ -119,7 +120,7 @@ def test_the_other_effects_of_drugs(seed):
 
 def test_drugs_add_only_their_own_states():
     core_names = struct.names(feedback().State)
-    for drugs in (("romiplostim",), ("eltrombopag",), ("transfusion",), DRUGS):
+    for drugs in (*((drug,) for drug in DRUGS), ("transfusion",), DRUGS):
         names = struct.names(feedback(drugs).State)
         assert names[: len(core_names)] == core_names
         assert {n.split(".")[0] for n in names[len(core_names) :]} == set(drugs) - {"transfusion"}
@@ -134,7 +135,7 @@ def test_same_arguments_give_the_same_object():
 def test_a_drug_at_nothing_leaves_the_loop_alone():
     """With no drug on board the core moves as it does without the drug's states."""
     p, y = random_patients(3)
-    y |= dict.fromkeys(("A", "B", "D", "gut", "cent", "peri"), np.zeros(N))
+    y |= dict.fromkeys(DRUG_STATES, np.zeros(N))
     model = feedback(DRUGS)
     rates, _ = evaluate()([p[n] for n in struct.names(model.Parameters)], in_order(y), np.float64(1))
     symbols = {symbol: p[name] for symbol, (name, _) in spec.FLAGSHIP.items()}

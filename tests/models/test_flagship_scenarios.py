@@ -1,4 +1,4 @@
-"""The flagship's scenarios R1, R2, R4 and R9 as printed, and the error that fixed steps make in each."""
+"""The flagship's scenarios R1, R2, R4, R5, R6 and R9 as printed, and the error that fixed steps make in each."""
 
 import functools
 
