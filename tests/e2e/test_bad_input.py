@@ -55,7 +55,7 @@ WRONG = {
     ),
     "an ambiguous observable": (
         changed(output={"observables": ["concentration"]}),
-        "may be any of eltrombopag.concentration, romiplostim.concentration",
+        "may be any of avatrombopag.concentration, eltrombopag.concentration, lusutrombopag.concentration, romiplostim",
     ),
     "one observable twice": (changed(WANG, output={"observables": ["platelets", "platelets"]}), "more than once"),
     "a parameter": (axis(parameter="wieght"), "axis[1].parameter: unknown parameter", "did you mean 'weight'?"),

@@ -21,6 +21,14 @@ ENDPOINTS = (tj.Endpoint("peak", "peak"), tj.Endpoint("mean", "mean"))
 CASES = {
     "itp, romiplostim": (lambda n: tj.cohort("itp").sample(n), ROMIPLOSTIM),
     "healthy, eltrombopag": (lambda n: tj.cohort("healthy").sample(n), "eltrombopag 50 mg oral daily x 7"),
+    "cirrhosis, lusutrombopag": (
+        lambda n: tj.cohort("cld-lusutrombopag").sample(n),
+        "lusutrombopag 3 mg oral daily x 7",
+    ),
+    "cirrhosis, avatrombopag": (
+        lambda n: tj.cohort("cld-avatrombopag-low").sample(n),
+        "avatrombopag 60 mg oral daily x 5",
+    ),
     "wang2010": (
         lambda n: tj.model("wang2010").patients(
             baseline_platelets=np.linspace(50, 400, n), weight=np.linspace(50, 110, n)
