@@ -25,6 +25,7 @@ from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.solve import engine
 from thrombojax.study import plan as plans
+from thrombojax.study import sweep as sweeps
 from thrombojax.study.schema import load
 
 TOPICS = ("devices", "models", "cohorts", "drugs", "parameters", "states", "endpoints", "observables")
@@ -80,7 +81,7 @@ def run(
         n=plan.layout.n,
         layout=plan.layout,
         kernel_hash=digest,
-        compute=plans.sweep(plan),
+        compute=sweeps.sweep(plan),
         study=_identity(plan),
         provenance=_provenance(plan, digest),
     )

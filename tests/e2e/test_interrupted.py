@@ -18,7 +18,7 @@ from studies import Said, alone, assert_refused, assert_same_bytes, changed
 
 import thrombojax as tj
 from thrombojax.store import parts_folder, read_manifest
-from thrombojax.study import plan
+from thrombojax.study import file_layout
 
 SHARD, N = 64, 500
 TABLE = "weight,baseline_platelets\n" + "".join(f"{50 + i % 60},{100 + i % 300}\n" for i in range(N))
@@ -26,8 +26,8 @@ STUDY = changed(studies.WANG)
 LAUNCHER = f"""#!{sys.executable}
 import sys
 from thrombojax.cli import main
-from thrombojax.study import plan
-plan.SHARD_PATIENTS = {SHARD}
+from thrombojax.study import file_layout
+file_layout.SHARD_PATIENTS = {SHARD}
 sys.exit(main())
 """
 

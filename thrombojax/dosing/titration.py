@@ -164,8 +164,10 @@ class Treatment:
         return found
 
     def placebo(self) -> "Treatment":
-        """The same visits, rescue and background, without what is titrated."""
-        return replace(self, titration=None, visits=self.visits or (self.titration.visit_days if self.titration else None))
+        """The same visits, rescue and background (what is given besides a titrated drug), without the drug."""
+        if self.titration is None:
+            return replace(self, regimen=Regimen())
+        return replace(self, titration=None, visits=self.visits or self.titration.visit_days)
 
 
 def labels(drug: str) -> Mapping[str, Any]:
@@ -229,9 +231,13 @@ def _bands(table: TitrationTable, where: str) -> list[Problem]:
     bands = sorted(table.rules, key=lambda b: (b.low, b.high))
     for band in bands:
         if band.high <= band.low:
-            found.append(Problem(f"{where}.rules", f"a band from {_count(band.low)} to {_count(band.high)} holds no count"))
+            found.append(
+                Problem(f"{where}.rules", f"a band from {_count(band.low)} to {_count(band.high)} holds no count")
+            )
         if band.action in ("raise", "lower") and band.by <= 0:
-            found.append(Problem(f"{where}.rules", f"the band from {_count(band.low)} has no `by`; needed: more than 0"))
+            found.append(
+                Problem(f"{where}.rules", f"the band from {_count(band.low)} has no `by`; needed: more than 0")
+            )
         if (band.action == "withhold") != (band.resume_below is not None):
             what = "needs `resume_below`" if band.action == "withhold" else "has `resume_below`, which is for withhold"
             found.append(Problem(f"{where}.rules", f"the band from {_count(band.low)} ({band.action}) {what}"))
@@ -269,7 +275,13 @@ def _doses(table: TitrationTable, data: Mapping[str, Any], where: str) -> list[P
     if unit_name(table.unit) is None and not table.levels:
         found.append(Problem(f"{where}.unit", f"unknown unit {table.unit!r}"))
     tablets = sorted(
-        {float(a) for s in data.get("strength", []) if "tablet" in s["form"] for a in s["amounts"] if s["unit"] == table.unit}
+        {
+            float(a)
+            for s in data.get("strength", [])
+            if "tablet" in s["form"]
+            for a in s["amounts"]
+            if s["unit"] == table.unit
+        }
     )
     if found or not tablets or table.unit.endswith("/kg"):
         return found
@@ -277,7 +289,9 @@ def _doses(table: TitrationTable, data: Mapping[str, Any], where: str) -> list[P
     for dose in sorted(doses):
         if not made_of(dose, tablets):
             strengths = ", ".join(plain(t) for t in tablets)
-            message = f"the rules lead to {plain(dose)} {table.unit}, which tablets of {strengths} {table.unit} cannot make"
+            message = (
+                f"the rules lead to {plain(dose)} {table.unit}, which tablets of {strengths} {table.unit} cannot make"
+            )
             found.append(Problem(f"{where}.rules", message))
     return found
 
@@ -312,7 +326,9 @@ def _rule(table: TitrationTable, data: Mapping[str, Any]) -> Rule:
     )
     vials = [s for s in data.get("strength", []) if s["form"] == "vial"] if table.route in ("sc", "iv") else []
     vial = table.vial if table.vial is not None else min((a for s in vials for a in s["amounts"]), default=0.0)
-    rounding = table.rounding if table.rounding is not None else max((s.get("measured_to", 0) for s in vials), default=0)
+    rounding = (
+        table.rounding if table.rounding is not None else max((s.get("measured_to", 0) for s in vials), default=0)
+    )
     return Rule(
         start=table.start,
         lowest=_lowest(table),

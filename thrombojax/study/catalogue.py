@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from thrombojax import dosing
-from thrombojax.errors import Problem, unknown
+from thrombojax.dosing.titration import Treatment
+from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.study.reducers import REDUCERS
 from thrombojax.study.schema import Study
+from thrombojax.study.treatments import holes, treatment
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,25 @@ def check_against(study: Study, catalogue: Catalogue) -> list[Problem]:
     found += _parameters(study, catalogue)
     given: set[str] = set()
     for i, arm in enumerate(study.arms):
-        regimen = first_regimen(study, i)
-        given.update(regimen.drugs)
-        found += _doses(study.at("arm", i, "regimen"), arm.name, regimen, catalogue)
+        try:
+            treatment = first_treatment(study, i)
+        except InputError as error:
+            found += error.problems
+            continue
+        given.update(treatment.drugs)
+        found += _doses(study.at("arm", i, "regimen"), arm.name, treatment.regimen, catalogue)
+        for part, key in ((treatment.titration, "policy"), (treatment.rescue, "rescue")):
+            if part is not None:
+                one = dosing.Regimen((dosing.Dose(part.drug, 1.0, part.unit, part.route, (0.0,)),))
+                found += _doses(study.at("arm", i, key), arm.name, one, catalogue)
     found += _endpoints(study, catalogue, given)
     return found
 
 
-def first_regimen(study: Study, arm: int) -> dosing.Regimen:
-    """The arm's regimen at the first point of its axes: drugs, routes and units are the same at all of them."""
-    text = study.arms[arm].regimen
-    if text is None:
-        return dosing.Regimen()
-    values = {axis.name: axis.points[0] for axis in study.axes if axis.name in dosing.placeholders(text)}
-    return dosing.regimen(dosing.fill(text, values) if values else text)
+def first_treatment(study: Study, arm: int) -> Treatment:
+    """The arm's treatment at the first point of its axes: drugs, routes and units are the same at all of them."""
+    points = {axis.name: axis.points[0] for axis in study.axes}
+    return treatment(study, arm, {name: points[name] for name in holes(study, arm)})
 
 
 def _parameters(study: Study, catalogue: Catalogue) -> list[Problem]:
@@ -134,6 +142,8 @@ def _doses(where: str, arm: str, regimen: dosing.Regimen, catalogue: Catalogue) 
 def _endpoints(study: Study, catalogue: Catalogue, given: set[str]) -> list[Problem]:
     found: list[Problem | None] = []
     for i, endpoint in enumerate(study.endpoints):
+        if REDUCERS[endpoint.reducer].policy:
+            continue
         if endpoint.drug is None:
             where = study.at("endpoint", i, "observable")
             found.append(unresolved(where, "observable", endpoint.observable, catalogue.observables))

@@ -5,6 +5,7 @@ what is wrong elsewhere; a key that is absent or was wrong is not in `given`, an
 """
 
 import itertools
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from thrombojax.study.sections import MAX_TIMES, spread, times
 
 Given = Mapping[str, Any]
 
-RESERVED = ("arm", "time", "patient", "status", "parameters", "ledger", "provenance")
+RESERVED = ("arm", "time", "visit", "trial", "patient", "status", "parameters", "ledger", "provenance")
 """Names that the results file uses for itself."""
 TIMES = ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds")
 MAX_TRAJECTORIES = 10**12
@@ -98,7 +99,12 @@ def endpoint(at: int, given: Given, wrong: set[str], days: float | None) -> list
     for key in asks.needs:
         if key not in given and key not in wrong:
             found.append(Problem(f"{where}.{key}", f"is missing; needed by the reducer {reducer}"))
-    takes = {*asks.needs, *(("from", "to") if asks.window else ()), *(("observable",) if asks.observable else ())}
+    takes = {
+        *asks.needs,
+        *asks.may,
+        *(("from", "to") if asks.window else ()),
+        *(("observable",) if asks.observable else ()),
+    }
     for key in (*NUMBERS, "from", "to", "observable"):
         if key not in takes and (key in given or key in wrong):
             also = ", ".join(sorted(takes)) or "no other keys"
@@ -133,7 +139,8 @@ def responses(endpoints: Sequence[Given], given: Given, days: float | None) -> l
     found = []
     for i, section in enumerate(endpoints):
         start, end = section.get("from", 0.0), section.get("to", days)
-        if section.get("reducer") == "weeks_of_response" and start < end and not any(start <= v <= end for v in visits):
+        counts = section.get("reducer") in REDUCERS and REDUCERS[section["reducer"]].visits
+        if counts and start < end and not any(start <= v <= end for v in visits):
             message = (
                 f"has no visit from day {start!r} to day {end!r}; needed: visits in [time] that fall in its window"
             )
@@ -183,6 +190,25 @@ def size(n: int | None, arms: int, axes: Sequence[Given]) -> list[Problem]:
     return [Problem("axis", message)]
 
 
+def holes_in(value: Any) -> tuple[str, ...]:
+    """Placeholders of a policy: texts that are nothing but a name in braces, at any depth, each once."""
+    if isinstance(value, Mapping):
+        return tuple(dict.fromkeys(hole for item in value.values() for hole in holes_in(item)))
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(hole for item in value for hole in holes_in(item)))
+    said = re.fullmatch(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", value) if isinstance(value, str) else None
+    return (said[1],) if said else ()
+
+
+def filled(value: Any, numbers: Mapping[str, float]) -> Any:
+    """A policy with numbers in place of its placeholders."""
+    if isinstance(value, Mapping):
+        return {key: filled(item, numbers) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, numbers) for item in value]
+    return numbers[holes_in(value)[0]] if holes_in(value) else value
+
+
 def regimens(
     arms: Sequence[Given], axes: Sequence[Given], days: float | None, some_wrong: bool = False
 ) -> list[Problem]:
@@ -197,6 +223,11 @@ def regimens(
     found: list[Problem] = []
     used: set[str] = set()
     for i, arm in enumerate(arms):
+        for hole in holes_in(arm.get("policy")):
+            used.add(hole)
+            if hole not in grids and all("name" in a for a in axes):
+                message = f"has the placeholder {{{hole}}}: needs an axis of that name without a parameter"
+                found.append(Problem(path("arm", i, "policy"), message))
         text = arm.get("regimen")
         if text is None:
             continue

@@ -1,37 +1,32 @@
 """From a valid study to the work: patients x arms x grid cells x timeline, and the layout of the results."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
-from thrombojax import dosing
-from thrombojax.dosing.administer import columns, slots, units
-from thrombojax.dosing.regimen import Regimen
-from thrombojax.dosing.timeline import Column, Schedule, event_times, grid, schedule
+from thrombojax.dosing.administer import administrations, treated, units
+from thrombojax.dosing.timeline import Column, event_times, grid
+from thrombojax.dosing.titration import Treatment
 from thrombojax.endpoints import REDUCERS, Endpoint, times
 from thrombojax.errors import InputError, Problem
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
+from thrombojax.patients import clinic as clinics
 from thrombojax.patients import cohort as cohorts
-from thrombojax.patients import population
+from thrombojax.patients.clinic import Observation
+from thrombojax.patients.entry import admitted
 from thrombojax.patients.population import Patients
 from thrombojax.solve import engine
-from thrombojax.store.layout import Axis, Layout, Variable, flags
+from thrombojax.solve.pieces import Clinic
+from thrombojax.store.layout import Layout
 from thrombojax.study import tables
 from thrombojax.study.catalogue import Catalogue, check_against, resolve
+from thrombojax.study.file_layout import Shape, layout
 from thrombojax.study.schema import Study
+from thrombojax.study.treatments import holes, treatment
 
-SHARD_BYTES = 64 * 2**20
-"""What the results of one shard should take in memory, at most."""
-SHARD_PATIENTS = 16384
-SMALL_SHARD = 1024
-"""Patients below which a shard wastes launches: it gets smaller only to keep within LARGE_SHARD_BYTES."""
-LARGE_SHARD_BYTES = 2**30
 MANY_DOSES = 200_000
 
 Setting = tuple[str, float, bool]
@@ -44,13 +39,17 @@ class Cell:
 
     index: tuple[int, ...]
     arm: str
-    regimen: Regimen
+    treatment: Treatment
     settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything a sweep needs to know before it draws a patient."""
+    """Everything a sweep needs to know before it draws a patient.
+
+    patients: of all trials, one trial after another; clinic: None where nothing but the regimen happens to a patient;
+    visits: days of the ledger's rows, over all arms.
+    """
 
     study: Study
     model: Model
@@ -64,6 +63,25 @@ class Plan:
     fixed: np.ndarray
     layout: Layout
     backend: str
+    clinic: Clinic | None = None
+    seen: Observation = clinics.PERFECT
+    visits: tuple[float, ...] = ()
+
+    @property
+    def trials(self) -> int:
+        return self.study.patients.trials or 1
+
+    def some(self, start: int, stop: int) -> Patients:
+        """Patients start..stop of every trial, one trial after another."""
+        if self.trials == 1:
+            return self.patients.pick(slice(start, stop))
+        n = self.layout.n
+        return self.patients.pick(np.concatenate([k * n + np.arange(start, stop) for k in range(self.trials)]))
+
+    @property
+    def looks(self) -> tuple[float, ...]:
+        """Days at which endpoints look through the clinic's eyes."""
+        return tuple(sorted({day for e in self.endpoints for day in e.visits}))
 
 
 def catalogue(source: registry.Source) -> Catalogue:
@@ -101,44 +119,80 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     if problems:
         raise InputError(*problems)
     cells = _cells(study, known)
-    drugs = tuple(sorted({drug for cell in cells for drug in cell.regimen.drugs}))
+    treatments = tuple(dict.fromkeys(cell.treatment for cell in cells))
+    drugs = tuple(sorted({drug for t in treatments for drug in t.drugs}))
     model = registry.build(source, drugs)
     backend = engine.choose(study.head.backend, model)
     patients, ids = _patients(study, source, known, model)
-    all_columns = columns(model, [cell.regimen for cell in cells], study.at("arm"))
+    all_columns = treated(model, treatments, study.at("arm"))
     observables = tuple(resolve(name, known.observables) or name for name in study.output.observables)
     chosen = observables if study.save_days else ()
-    for name in {*chosen, *(e.observable for e in study.endpoints if e.drug is None)}:
+    looked_at = {e.observable for e in study.endpoints if REDUCERS[e.reducer].kind in ("continuous", "visit")}
+    for name in {*chosen, *looked_at}:
         if (resolve(name, known.observables) or name) not in struct.names(model.Obs):
             raise InputError(Problem(study.where, f"observable {name!r} belongs to a drug that no arm gives"))
     endpoints = tuple(_endpoint(study, i, known) for i in range(len(study.endpoints)))
     parameters = _varying(patients, model)
-    problems = [*_anchored(study, known, patients), *_clashes(study, chosen, parameters)]
+    decides = any(t.decides for t in treatments)
+    problems = [*_anchored(study, known, patients), *_clashes(study, chosen, parameters), *_policies(study, decides)]
     if problems:
         raise InputError(*problems)
-    fixed = _grid(study, model, cells, all_columns, endpoints)
-    layout = _layout(study, model, ids, endpoints, chosen, parameters, all_columns, backend)
-    return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout, backend)
+    seen = _observation(study, patients, model)
+    followed = decides or any(t.adherence < 1 or t.attendance < 1 or t.dropout for t in treatments)
+    clinic = clinics.setting(model, treatments, seen) if followed or study.observation is not None else None
+    seen = seen if clinic is not None else clinics.PERFECT
+    visits = tuple(sorted({day for t in treatments for day in t.acts(study.head.days)}))
+    fixed = _grid(study, model, treatments, all_columns, endpoints, (*visits, *clinics.knots(seen, study.head.days)))
+    shape = Shape(study, model, ids, endpoints, chosen, parameters, all_columns, backend,
+                  visits if study.output.ledger else ())  # fmt: skip
+    return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout(shape),
+                backend, clinic, seen, visits)  # fmt: skip
+
+
+def _observation(study: Study, patients: Patients, model: Model) -> Observation:
+    """What the cohort says, with what the study says instead."""
+    found = clinics.observation(patients, model)
+    said = study.observation
+    if said is None:
+        return found
+    error = {k: v for k in found.error._fields if (v := getattr(said, k)) is not None}
+    return Observation(
+        found.error._replace(**error),
+        found.lloq if said.lloq is None else said.lloq,
+        found.wander if said.fluctuation else (),
+    )
+
+
+def _policies(study: Study, decides: bool) -> list[Problem]:
+    """What only a policy can tell is asked of a study that has one."""
+    if decides:
+        return []
+    message = "is of a policy or a rescue, and no arm has one"
+    found = [
+        Problem(study.at("endpoint", i, "reducer"), f"{e.reducer} {message}")
+        for i, e in enumerate(study.endpoints)
+        if REDUCERS[e.reducer].kind == "ledger"
+    ]
+    return [*found, *([Problem(study.at("output", "ledger"), message)] if study.output.ledger else [])]
 
 
 def _cells(study: Study, known: Catalogue) -> tuple[Cell, ...]:
-    """Every arm at every point of the grid; a sentence that several of them share is read once."""
+    """Every arm at every point of the grid; a treatment that several of them share is read once."""
     cells = []
     axes = [(axis, axis.points) for axis in study.axes]
     leaves = {axis.name: resolve(axis.parameter, known.numbers) for axis, _ in axes if axis.parameter is not None}
-    holes = [dosing.placeholders(arm.regimen or "") for arm in study.arms]
-    regimens: dict[tuple[int, tuple[float, ...]], Regimen] = {}
+    taken = [holes(study, a) for a in range(len(study.arms))]
+    treatments: dict[tuple[int, tuple[float, ...]], Treatment] = {}
     for place in itertools.product(*(range(len(points)) for _, points in axes)):
         at = {axis.name: points[k] for (axis, points), k in zip(axes, place, strict=True)}
         settings = tuple(
             (leaf, at[axis.name], axis.scale) for axis, _ in axes if (leaf := leaves.get(axis.name)) is not None
         )
         for a, arm in enumerate(study.arms):
-            values = tuple(at[name] for name in holes[a])
-            if (a, values) not in regimens:
-                used = dict(zip(holes[a], values, strict=True))
-                regimens[a, values] = dosing.regimen(dosing.fill(arm.regimen or "none", used))
-            cells.append(Cell((*place, a), arm.name, regimens[a, values], settings))
+            values = tuple(at[name] for name in taken[a])
+            if (a, values) not in treatments:
+                treatments[a, values] = treatment(study, a, dict(zip(taken[a], values, strict=True)))
+            cells.append(Cell((*place, a), arm.name, treatments[a, values], settings))
     return tuple(cells)
 
 
@@ -146,24 +200,29 @@ def _patients(
     study: Study, source: registry.Source, known: Catalogue, model: Model
 ) -> tuple[Patients, tuple[str, ...]]:
     asked = study.patients
+    trials = asked.trials or 1
     if asked.table is not None and study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
         n = len(table.ids)
         patients = Patients(source, n).replace(dict(table.columns))
         ids = table.ids
     else:
-        n = asked.n or 1
+        n = (asked.n or 1) * trials
         found = cohorts.load(model.cohorts, asked.cohort or "")
         index = np.arange(n) if asked.sampler == "random" else None
         patients = Patients(source, n, found, study.head.seed, index)
         ids = ()
     overrides = {resolve(name, known.numbers) or name: value for name, value in asked.overrides.items()}
-    return patients.replace(overrides), ids
+    patients = patients.replace(overrides)
+    if asked.entry is not None:
+        patients = admitted(patients, model, asked.entry, study.at("patients", "entry"))
+    return patients, ids
 
 
 def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:
     e = study.endpoints[i]
-    numbers = {name: getattr(e, name) for name in REDUCERS[e.reducer].numbers}
+    given = {name: getattr(e, name) for name in REDUCERS[e.reducer].numbers}
+    numbers = {name: float(value) for name, value in given.items() if value is not None}
     end = study.head.days if e.end is None else e.end
     visits: tuple[float, ...] = ()
     if e.reducer == "value_on_day":
@@ -233,169 +292,17 @@ def _clashes(study: Study, observables: tuple[str, ...], parameters: tuple[str, 
 
 
 def _grid(
-    study: Study, model: Model, cells: tuple[Cell, ...], cols: tuple[Column, ...], endpoints: tuple[Endpoint, ...]
+    study: Study,
+    model: Model,
+    treatments: tuple[Treatment, ...],
+    cols: tuple[Column, ...],
+    endpoints: tuple[Endpoint, ...],
+    also: tuple[float, ...],
 ) -> Any:
     """One grid for all cells, every cell's events on it: all arms share one compiled program."""
-    regimens = tuple(dict.fromkeys(cell.regimen for cell in cells))
-    if sum(len(d.times) for regimen in regimens for d in regimen.doses) > MANY_DOSES:
-        raise InputError(Problem(study.at("arm"), f"more than {MANY_DOSES} doses over all arms and grid cells"))
     days = study.head.days
-    events = [
-        event_times(model, model.defaults, slots(model, regimen, cols, days, study.at("arm")), cols)
-        for regimen in regimens
-    ]
-    return grid(days, study.save_days, study.visit_days, times(endpoints), *events)
-
-
-def _layout(study: Study, model: Model, ids: tuple[str, ...], endpoints: tuple[Endpoint, ...], observables: tuple[str, ...],
-            parameters: tuple[str, ...], cols: tuple[Column, ...], backend: str) -> Layout:  # fmt: skip
-    n = len(ids) or study.patients.n or 1
-    dtype = "float64" if study.head.precision == "f64" or backend == "reference" else "float32"
-    leading = (*(axis.name for axis in study.axes), "arm")
-    axes = [
-        Axis(axis.name, np.asarray(axis.points), axis.unit, axis.parameter or f"{axis.name} in the regimen")
-        for axis in study.axes
-    ]
-    axes.append(Axis("arm", np.asarray([arm.name for arm in study.arms], dtype=object)))
-    if observables:
-        axes.append(Axis("time", np.asarray(study.save_days), "day", "time since the start of the study"))
-    whole = all(i.isascii() and i.isdecimal() and len(i) < 18 and str(int(i)) == i for i in ids)  # 007 stays text
-    values = np.arange(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
-    axes.append(Axis("patient", values, "", "patient number"))
-    obs = {leaf.name: leaf.quantity for leaf in struct.fields(model.Obs)}
-    known = {leaf.name: leaf.quantity for leaf in struct.fields(model.Parameters)}
-    variables = []
-    for e in endpoints:
-        reducer = REDUCERS[e.reducer]
-        base = (
-            next((model.entries[c.key].unit for c in cols if c.key[0] == e.drug), "1")
-            if e.drug
-            else obs[e.observable].unit
-        )
-        what = e.drug or obs[e.observable].meaning
-        unit = reducer.unit(base)
-        variables.append(
-            Variable(e.name, (*leading, "patient"), dtype, unit, f"{reducer.meaning}: {what}", attrs=_shown(unit))
-        )
-    for name in observables:
-        unit = obs[name].unit
-        compression = study.output.compression
-        variables.append(
-            Variable(name, (*leading, "time", "patient"), dtype, unit, obs[name].meaning, "trajectory",
-                     compression=compression, attrs=_shown(unit))
-        )  # fmt: skip
-    variables.append(
-        Variable("status", (*leading, "patient"), "uint8", "", "how the patient's simulation ended", "status",
-                 attrs=flags(engine.STATUS))
-    )  # fmt: skip
-    variables += [
-        Variable(name, ("patient",), dtype, known[name].unit, known[name].meaning, "parameter", "parameters")
-        for name in parameters
-    ]
-    cells = int(np.prod([len(axis.points) for axis in study.axes], dtype=int)) * len(study.arms)
-    per_patient = cells * np.dtype(dtype).itemsize * (len(endpoints) + len(observables) * len(study.save_days) + 1)
-    shard = SHARD_PATIENTS
-    while shard > SMALL_SHARD and shard * per_patient > SHARD_BYTES:
-        shard //= 2
-    while shard > 1 and shard * per_patient > LARGE_SHARD_BYTES:
-        shard //= 2
-    title = {"title": study.head.name, "institution": "", "source": f"thrombojax, model {model.name}"}
-    return Layout(tuple(axes), tuple(variables), {k: v for k, v in title.items() if v}, shard)
-
-
-def _shown(unit: str) -> dict[str, str]:
-    return {"display_units": unit.replace("1/nL", "10^9/L")} if "1/nL" in unit else {}
-
-
-def schedules(plan: Plan, cohort: engine.Cohort, cells: Sequence[Cell]) -> Iterator[Schedule]:
-    """The timeline of each cell, on the grid that they share."""
-    typical = population.shared(plan.model, cohort)
-    days = plan.study.head.days
-    for cell in cells:
-        yield schedule(
-            plan.model, typical, plan.columns, slots(plan.model, cell.regimen, plan.columns, days), plan.fixed
-        )
-
-
-def compile_ahead(plan: Plan) -> None:
-    """Compile the sweep's program with a patient and a timeline that cost nothing to run.
-
-    For a thread of its own while the patients' baselines compile: a cold start then waits for the longer of the two.
-    The reference backend has nothing to gain: it compiles on its first block.
-    """
-    if plan.backend == "reference":
-        return
-    cell = plan.cells[0]
-    p = jax.tree.map(lambda v: np.full(1, v, float), plan.model.defaults)
-    y0: Any = struct.build(plan.model.State, lambda *_: np.zeros(1))
-    nobody = engine.Cohort(p, y0, np.zeros(1), np.zeros(1, np.uint8))
-    line = schedule(
-        plan.model,
-        plan.model.defaults,
-        plan.columns,
-        slots(plan.model, cell.regimen, plan.columns, plan.study.head.days),
-        plan.fixed,
-    )
-    solve(plan, nobody, line._replace(timeline=line.timeline._replace(steps=0 * line.timeline.steps)))
-
-
-def sweep(plan: Plan) -> Callable[[int, int], dict[str, np.ndarray]]:
-    """What computes patients start..stop; its first call compiles the solver while it draws the patients."""
-    waiting = [True]
-
-    def part(start: int, stop: int) -> dict[str, np.ndarray]:
-        if not waiting:
-            return compute(plan, start, stop, population.prepare(plan.patients.pick(slice(start, stop)), plan.model))
-        waiting.clear()
-        with ThreadPoolExecutor(1, thread_name_prefix="thrombojax-compile") as pool:
-            compiled = pool.submit(compile_ahead, plan)
-            plain = population.prepare(plan.patients.pick(slice(start, stop)), plan.model)
-            compiled.result()
-        return compute(plan, start, stop, plain)
-
-    return part
-
-
-@np.errstate(over="ignore")  # a number beyond float32 is infinite there: its patient gets a status
-def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str, np.ndarray]:
-    """All results of patients start..stop by variable name, the patient dimension last; plain: them as they were drawn."""
-    shapes = {v.name: (plan.layout.shape(v, stop - start), v.dtype) for v in plan.layout.variables}
-    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    people = plan.patients.pick(slice(start, stop))
-    by_name = struct.as_dict(plain.p)
-    for name in plan.parameters:
-        arrays[name][...] = by_name[name]
-    groups: dict[tuple[Setting, ...], list[Cell]] = {}
-    for cell in plan.cells:
-        groups.setdefault(cell.settings, []).append(cell)
-    for settings, group in groups.items():
-        cohort = population.prepare(adjust(people, settings), plan.model) if settings else plain
-        for cell, line in zip(group, schedules(plan, cohort, group), strict=True):
-            out = solve(plan, cohort, line)
-            for name, values in (*out.endpoints.items(), *out.saved.items()):
-                arrays[name][cell.index] = values
-            arrays["status"][cell.index] = out.status
-    return arrays
-
-
-def adjust(people: Patients, settings: Sequence[Setting]) -> Patients:
-    """Patients with a cell's parameter axes applied: some set their parameter, then others multiply theirs."""
-    for name, value, scale in sorted(settings, key=lambda setting: setting[2]):
-        people = people.scale(name, value) if scale else people.replace({name: value})
-    return people
-
-
-@np.errstate(over="ignore")
-def solve(plan: Plan, cohort: engine.Cohort, line: Schedule) -> engine.Solution:
-    """One cell's endpoints and trajectories for these patients."""
-    return engine.solve(
-        plan.model,
-        cohort,
-        line,
-        endpoints=plan.endpoints,
-        save=plan.observables,
-        days=plan.study.save_days,
-        backend=plan.backend,
-        precision=plan.study.head.precision,
-        accuracy=plan.study.head.accuracy,
-    )
+    given = [administrations(model, t, cols, days, study.at("arm")) for t in treatments]
+    if sum(len(slots.time) for slots in given) > MANY_DOSES:
+        raise InputError(Problem(study.at("arm"), f"more than {MANY_DOSES} doses over all arms and grid cells"))
+    events = [event_times(model, model.defaults, slots, cols) for slots in given]
+    return grid(days, study.save_days, study.visit_days, times(endpoints), also, *events)

@@ -4,12 +4,22 @@ from typing import NamedTuple
 
 
 class Asks(NamedTuple):
-    """needs: keys that must be given; window: takes `from` and `to`; observable: takes `observable`."""
+    """needs, may: keys that must and can be given; window: takes `from` and `to`; observable: takes `observable`.
+
+    visits: looks at visits; policy: is what a policy did.
+    """
 
     meaning: str
     needs: tuple[str, ...] = ()
     window: bool = True
     observable: bool = True
+    may: tuple[str, ...] = ()
+    visits: bool = False
+    policy: bool = False
+
+
+def _ledger(meaning: str) -> Asks:
+    return Asks(meaning, window=False, observable=False, policy=True)
 
 
 REDUCERS: dict[str, Asks] = {
@@ -22,9 +32,25 @@ REDUCERS: dict[str, Asks] = {
     "fraction_in_band": Asks("fraction of the window spent from `low` to `high`", ("low", "high")),
     "first_day_at_or_above": Asks("first day at or above `threshold`", ("threshold",)),
     "value_on_day": Asks("value on `day`", ("day",), window=False),
-    "weeks_of_response": Asks("visits in the window at or above `threshold`, in weeks", ("threshold",)),
+    "weeks_of_response": Asks(
+        "visits in the window at or above `threshold`, in weeks", ("threshold",), may=("rescue_weeks",), visits=True
+    ),
+    "response": Asks(
+        "1 where `needed` visits in the window are at or above `threshold`, else 0",
+        ("threshold", "needed"),
+        may=("rescue_weeks", "allow_rescue"),
+        visits=True,
+    ),
     "cumulative_dose": Asks("amount of `drug` given in the window", ("drug",), observable=False),
+    "dose_increases": _ledger("times that a policy raised the dose"),
+    "dose_decreases": _ledger("times that a policy lowered the dose"),
+    "dose_holds": _ledger("times that a policy withheld the drug"),
+    "rescues": _ledger("rescue transfusions"),
+    "discontinuation_day": _ledger("day on which a stop rule ended the drug"),
+    "titrated_dose": _ledger("amount of the titrated drug given"),
+    "wasted_dose": _ledger("amount left in opened vials"),
+    "last_dose": _ledger("dose or level at the end"),
 }
 
-NUMBERS = ("low", "high", "threshold", "day", "drug")
+NUMBERS = ("low", "high", "threshold", "day", "drug", "needed", "rescue_weeks", "allow_rescue")
 """Keys that belong to some reducer and not to others."""

@@ -16,12 +16,18 @@ from pydantic import BaseModel, ValidationError
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study import checks
 from thrombojax.study.messages import keys, path, problems, shown
-from thrombojax.study.sections import Arm, Axis, Endpoint, Head, Output, Patients, Time
+from thrombojax.study.sections import Arm, Axis, Endpoint, Head, Observation, Output, Patients, Time
 
 SCHEMA = 1
-TABLES: dict[str, type[BaseModel]] = {"study": Head, "patients": Patients, "time": Time, "output": Output}
+TABLES: dict[str, type[BaseModel]] = {
+    "study": Head,
+    "patients": Patients,
+    "observation": Observation,
+    "time": Time,
+    "output": Output,
+}
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
-SECTIONS = ("schema", "study", "patients", "arm", "axis", "time", "endpoint", "output")
+SECTIONS = ("schema", "study", "patients", "observation", "arm", "axis", "time", "endpoint", "output")
 
 T = TypeVar("T")
 
@@ -30,7 +36,9 @@ T = TypeVar("T")
 class Study:
     """A valid study file. Windows of endpoints are resolved: `endpoint.end` is never None.
 
-    text: the file as read, for the provenance of the results; where: its path, as it is named in messages.
+    observation: None where the file has no such section; placebo_of: the arm whose visits and rescue the last arm has, a
+    placebo arm that the file does not name; text: the file as read, for the provenance of the results; where: its path, as it
+    is named in messages.
     """
 
     head: Head
@@ -42,6 +50,8 @@ class Study:
     output: Output
     text: str
     where: str
+    observation: Observation | None = None
+    placebo_of: int | None = None
 
     @property
     def save_days(self) -> tuple[float, ...]:
@@ -127,7 +137,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, time, output = (tables[name] for name in TABLES)
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
@@ -155,17 +165,30 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         raise InputError(*sorted(found, key=_order))
     ends = {"end": head.value.days}
     windows = (e.value if e.value.end is not None else e.value.model_copy(update=ends) for e in endpoints)
+    given, placebo_of = _with_placebo(head.value, tuple(read.value for read in arms))
     return Study(
         head.value,
         patients.value,
-        tuple(read.value for read in arms),
+        given,
         tuple(read.value for read in axes),
         time.value,
         tuple(windows),
         output.value,
         text,
         where,
+        observation.value if "observation" in raw else None,
+        placebo_of,
     )
+
+
+def _with_placebo(head: Head, arms: tuple[Arm, ...]) -> tuple[tuple[Arm, ...], int | None]:
+    """The arms, with a placebo arm where one is titrated and none goes without a drug (unless the study says no)."""
+    first = next((i for i, arm in enumerate(arms) if arm.policy is not None), None)
+    without = any(arm.policy is None and arm.regimen is None for arm in arms)
+    wanted = head.placebo if head.placebo is not None else first is not None and not without
+    if not wanted or any(arm.name == "placebo" for arm in arms):
+        return arms, None
+    return (*arms, Arm.model_validate({"name": "placebo"})), 0 if first is None else first
 
 
 def _top(raw: Mapping[str, Any]) -> list[Problem]:
@@ -192,7 +215,7 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
-    if raw is None and at[0] in ("time", "output"):
+    if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())
     if raw is None:  # `_top` says that it is missing
         return _Read(None, {}, set(keys(section)))

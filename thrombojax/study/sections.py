@@ -92,7 +92,10 @@ class Head(_Section):
     days: Number = Field(gt=0, le=MAX_DAYS, description=f"a number of days more than 0 and at most {MAX_DAYS}")
     precision: Literal["f32", "f64"] = Field("f32", description="f32 or f64")
     accuracy: Number = Field(1e-4, ge=1e-8, le=1e-2, description="a number from 1e-8 to 1e-2")
-    backend: Literal["auto", "xla", "reference"] = Field("auto", description="auto, xla or reference")
+    backend: Literal["auto", "cuda", "native", "xla", "reference"] = Field(
+        "auto", description="auto, cuda, native, xla or reference"
+    )
+    placebo: bool | None = Field(None, description="true or false")
 
 
 class Patients(_Section):
@@ -106,8 +109,19 @@ class Patients(_Section):
         None, ge=1, le=MAX_PATIENTS, description=f"a whole number from 1 to {MAX_PATIENTS}, such as 10_000"
     )
     sampler: Literal["random", "typical"] = Field("random", description="random or typical")
+    entry: Text | None = Field(None, description='conditions at baseline, such as "platelets < 30 and weight >= 50"')
+    trials: int | None = Field(None, ge=2, le=MAX_POINTS, description=f"a whole number from 2 to {MAX_POINTS}")
     overrides: Annotated[dict[str, Number], BeforeValidator(_flat)] = Field(
         {}, description="finite numbers by the names of parameters"
+    )
+
+
+class Rescue(_Section):
+    """[arm.rescue]: a bolus at a visit that sees too few platelets."""
+
+    below: Number = Field(gt=0, description="a platelet count (1e9/L) more than 0")
+    give: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description='one bolus, such as "transfusion 40 1/nL iv"'
     )
 
 
@@ -118,6 +132,24 @@ class Arm(_Section):
     regimen: Annotated[str, StringConstraints(max_length=10_000)] | None = Field(
         None, description='a regimen sentence, such as "romiplostim 3 ug/kg sc weekly x 26"'
     )
+    policy: dict[str, Any] | None = Field(
+        None, description='a table, such as { drug = "romiplostim", label = "US label, adults with ITP" }'
+    )
+    rescue: Rescue | None = Field(None, description='a table, such as { below = 10, give = "transfusion 40 1/nL iv" }')
+    visits: Days | None = Field(None, description=_A_DAYS)
+    adherence: Number = Field(1.0, gt=0, le=1, description="a share more than 0 and at most 1")
+    attendance: Number = Field(1.0, gt=0, le=1, description="a share more than 0 and at most 1")
+    dropout: Number = Field(0.0, ge=0, le=100, description="a rate per year from 0 to 100")
+
+
+class Observation(_Section):
+    """[observation]: how counts are measured, in place of what the cohort says."""
+
+    residual_cv: Number | None = Field(None, ge=0, le=2, description="a coefficient of variation from 0 to 2")
+    slow_cv: Number | None = Field(None, ge=0, le=2, description="a coefficient of variation from 0 to 2")
+    slow_days: Number | None = Field(None, gt=0, description="a number of days more than 0")
+    lloq: Number | None = Field(None, ge=0, description="a platelet count (1e9/L) from 0")
+    fluctuation: bool = Field(True, description="true or false")
 
 
 class Axis(_Section):
@@ -175,12 +207,16 @@ class Endpoint(_Section):
     high: Number | None = Field(None, description=_A_NUMBER)
     threshold: Number | None = Field(None, description=_A_NUMBER)
     day: Number | None = Field(None, ge=0, le=MAX_DAYS, description=_A_DAY)
+    needed: Number | None = Field(None, ge=1, description="a number of visits from 1")
+    rescue_weeks: Number | None = Field(None, ge=0, le=5000, description="a number of weeks from 0 to 5000")
+    allow_rescue: bool | None = Field(None, description="true or false")
     drug: Text | None = Field(None, description="the name of a drug (`thrombojax info drugs`)")
 
 
 class Output(_Section):
     """[output]"""
 
+    ledger: bool = Field(False, description="true or false")
     trajectories: bool = Field(False, description="true or false")
     observables: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
         ("platelets",), description="a list of names of observables (`thrombojax info observables`)"

@@ -113,9 +113,10 @@ def observe(y: Any, p: Any, v: View, effect: Effect) -> Obs:
 
 
 def max_rate(p: Any) -> Scalar:
-    """Bound of the fastest rate per day: endomitosis at full drive, ageing with immune loss, or TPO clearance.
+    """Bound of the fastest rate per day: endomitosis at full drive, sites lost with platelets and internalised, or TPO clearance.
 
-    The sinks are allowed to grow 6.5-fold: 10 ug/kg of romiplostim intravenously reaches 5.9-fold (8.8 per day).
+    The sinks are allowed to grow 6.5-fold: 10 ug/kg of romiplostim intravenously reaches 5.9-fold (8.8 per day). Sites are
+    internalised at their fullest where ligand saturates them.
     """
     ladder = p.megakaryocytes.endomitosis_rate * (
         p.megakaryocytes.endomitosis_max * (1.0 + p.regulators.tgfb_inhibition) * (1.0 - p.megakaryocytes.exit_8n)
@@ -123,5 +124,6 @@ def max_rate(p: Any) -> Scalar:
     )
     ref = platelets.reference(p.platelets)
     leave = ref.ageing + platelets.loss(0.0, p.platelets)
+    sites = leave + p.receptor.mpl_internalisation * receptor.half_saturation(p.receptor)
     sink = p.thrombopoietin.tpo_turnover * 6.5
-    return jnp.maximum(jnp.maximum(ladder, leave), sink)
+    return jnp.maximum(jnp.maximum(ladder, sites), sink)
