@@ -56,7 +56,9 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
         if fast.ledger and own is not None:
             here = ~np.isnan(fast.ledger["seen"]) & ~np.isnan(exact.ledger["seen"])
             decided += int(here.sum())
-            flipped += int((_beyond(rule, fast.ledger["seen"]) != _beyond(rule, exact.ledger["seen"])).any(axis=0)[here].sum())
+            flipped += int(
+                (_beyond(rule, fast.ledger["seen"]) != _beyond(rule, exact.ledger["seen"])).any(axis=0)[here].sum()
+            )
         good = (fast.status == engine.OK) & (exact.status == engine.OK)
         left_out += int((~good).sum())
         error = np.abs(fast.saved["platelets"][:, good] / exact.saved["platelets"][:, good] - 1.0)
@@ -76,5 +78,9 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
 
 def _beyond(rule: Rule, seen: np.ndarray) -> np.ndarray:
     """On which side of every number that a rule compares counts with, `[number, visit, patient]`."""
-    edges = {rule.resume_below, rule.rescue_below, *(e for b in (*rule.bands, *rule.stops) for e in (b.low, b.high))}
+    edges: set[Any] = {rule.resume_below, rule.rescue_below}
+    for band in rule.bands:
+        edges |= {band.low, band.high}
+    for stop in rule.stops:
+        edges |= {stop.low, stop.high}
     return np.array([seen >= edge for edge in edges])

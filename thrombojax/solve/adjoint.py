@@ -13,6 +13,7 @@ from thrombojax.errors import RunError
 from thrombojax.models.protocol import Model
 from thrombojax.solve import native
 from thrombojax.solve.pieces import Plan
+from thrombojax.solve.steppers import counted
 from thrombojax.solve.turns import turns
 from thrombojax.solve.xla import Watch
 
@@ -80,9 +81,9 @@ def run(
         rows = np.flatnonzero(factor == level)
         finite = np.zeros(n, np.uint8)
         hold = native.Hold(dtype)
-        given = native.job(made, plan, p, y0, timeline, watch, int(level), keep, rows, finite, hold)
+        given = native.job(made, plan, p, y0, timeline, watch, float(level), keep, rows, finite, hold)
         lanes = np.arange(given.groups * made.lanes) < len(rows)
-        window, record = _window(made, np.asarray(timeline.steps) * int(level), memory // native.cores())
+        window, record = _window(made, counted(np.asarray(timeline.steps), level), memory // native.cores())
         shared = np.zeros((-(-given.groups // BATCH), segments, 2 + 2 * columns))
         back = _Back(
             job=given,

@@ -31,6 +31,7 @@ from thrombojax.solve import places
 from thrombojax.solve.native import _differs, _everything
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.places import Place
+from thrombojax.solve.steppers import counted
 from thrombojax.solve.xla import Watch
 
 CHUNK = 1 << 18
@@ -92,7 +93,7 @@ def run(
     y0: Any,
     timeline: Timeline,
     watch: Watch,
-    refine: int,
+    refine: float,
     keep: np.ndarray,
     rows: np.ndarray,
     endpoints: Mapping[str, np.ndarray],
@@ -121,7 +122,7 @@ run_on_host = functools.partial(run, on=(places.Host(),))
 class _Case:
     """All that the launches of one run have in common."""
 
-    def __init__(self, made: Kernel, plan: Plan, p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: int,
+    def __init__(self, made: Kernel, plan: Plan, p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: float,
                  keep: np.ndarray, rows: np.ndarray, endpoints: Mapping[str, np.ndarray],
                  saved: Mapping[str, np.ndarray], care: Care | None, ledger: Mapping[str, np.ndarray]):  # fmt: skip
         if len(np.unique(keep)) != len(keep):
@@ -228,11 +229,11 @@ def _job(dtype: np.dtype, sizes: tuple[int, ...]) -> Any:
     return Job
 
 
-def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: int,
+def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: float,
               keep: np.ndarray, care: Care | None) -> dict[str, np.ndarray]:  # fmt: skip
     """Everything `[segment]` that a job reads."""
     segments = len(timeline.steps)
-    steps = np.asarray(timeline.steps) * refine
+    steps = counted(np.asarray(timeline.steps), refine)
     h = np.asarray(timeline.length) / np.maximum(steps, 1)
     phases = [np.asarray(timeline.phase[key], float) for key in plan.phases]
     dose, rate = np.asarray(timeline.dose), np.asarray(timeline.rate)

@@ -107,10 +107,12 @@ def refinement(accuracy: float) -> int:
 
 
 def buckets(model: Model, rate: np.ndarray, tableau: Tableau) -> np.ndarray:
-    """Each patient's own power-of-two factor on the steps, from the bound of its fastest rate; 0 = too stiff."""
+    """Each patient's own factor on the steps (1, 1.5, 2, 3, 4, 6 ...), from the bound of its fastest rate; 0 = too stiff."""
     need = np.asarray(rate) / (STABLE * tableau.stable * (2.0 if model.classical else 1.0) * model.steps_per_day)
-    factor = 2 ** np.ceil(np.log2(np.maximum(np.nan_to_num(need, nan=1.0), 1.0))).astype(int)
-    return np.where(factor <= MOST_REFINE, factor, 0)
+    need = np.maximum(np.nan_to_num(need, nan=1.0), 1.0)
+    factor = 2.0 ** np.ceil(np.log2(need))
+    factor = np.where((need > 1.0) & (need <= 0.75 * factor), 0.75 * factor, factor)
+    return np.where(factor <= MOST_REFINE, factor, 0.0)
 
 
 def solve(
@@ -148,9 +150,9 @@ def solve(
     keep = np.asarray([schedule.bound(day) for day in days], np.int32)
     status = cohort.status.copy()
     rate = cohort.rate if clinic is None or care is None else fastest(model, cohort, clinic, care)
-    factor = buckets(model, rate, tableau) if backend != "reference" else np.ones(cohort.n, int)
+    factor = buckets(model, rate, tableau) if backend != "reference" else np.ones(cohort.n)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
-    refine = {level: np.int32(level * refinement(accuracy)) for level in np.unique(factor)}
+    refine = {level: np.float32(level * refinement(accuracy)) for level in np.unique(factor)}
     if backend in ("native", "cuda"):
         machine: Any = native if backend == "native" else cuda
         made = machine.kernel(model, plan, precision)
@@ -163,7 +165,7 @@ def solve(
                 cohort.y0,
                 schedule.timeline,
                 watch,
-                int(steps),
+                float(steps),
                 keep,
                 mine,
                 result,

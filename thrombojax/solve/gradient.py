@@ -139,7 +139,7 @@ class _Ways(NamedTuple):
         for level in np.unique(self.factor[self.factor > 0]):
             rows = np.flatnonzero(self.factor == level)
             p, y0, line, watch = problem
-            finite = native.run(made, plan, p, y0, line, watch, int(level), np.asarray(keep), rows, ends, saved)
+            finite = native.run(made, plan, p, y0, line, watch, float(level), np.asarray(keep), rows, ends, saved)
             for values in (*ends.values(), *saved.values()):
                 values[..., rows[~finite]] = np.nan
         return ends, saved
@@ -158,7 +158,7 @@ class _Ways(NamedTuple):
                 y0,
                 line,
                 watch,
-                int(level),
+                float(level),
                 np.asarray(fixed.keep),
                 rows,
                 self.wrt,

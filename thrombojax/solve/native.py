@@ -21,6 +21,7 @@ from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.steppers import counted
 from thrombojax.solve.turns import turns
 from thrombojax.solve.xla import Watch
 
@@ -104,7 +105,7 @@ def run(
     y0: Any,
     timeline: Timeline,
     watch: Watch,
-    refine: int,
+    refine: float,
     keep: np.ndarray,
     rows: np.ndarray,
     endpoints: Mapping[str, np.ndarray],
@@ -178,7 +179,7 @@ def job(
     y0: Any,
     timeline: Timeline,
     watch: Watch,
-    refine: int,
+    refine: float,
     keep: np.ndarray,
     rows: np.ndarray,
     finite: np.ndarray,
@@ -190,7 +191,7 @@ def job(
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(p)]
     used = [np.ascontiguousarray(leaves[k]) for k in program.parameters]
     segments = len(timeline.steps)
-    steps = np.asarray(timeline.steps) * refine
+    steps = counted(np.asarray(timeline.steps), refine)
     h = np.asarray(timeline.length) / np.maximum(steps, 1)
     switches = [
         np.asarray(timeline.era),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from thrombojax.models.protocol import Model
 from thrombojax.models.struct import Scalar
@@ -82,6 +83,12 @@ Stepper = FixedSteps | Adaptive
 def method(model: Model) -> Tableau:
     """The method whose steps a model counts."""
     return CLASSICAL if model.classical else LONG
+
+
+def counted(steps: Any, factor: Any) -> Any:
+    """Whole numbers of steps, `factor` times as many: half steps count as one."""
+    xp = jnp if any(isinstance(a, jax.Array) for a in (steps, factor)) else np
+    return xp.ceil(steps * factor - 1e-4).astype(np.int32)
 
 
 def cross(

@@ -30,7 +30,7 @@ def run(
     y0: Any,
     timeline: Timeline,
     watch: Watch,
-    refine: int,
+    refine: float,
     keep: np.ndarray,
     rows: np.ndarray,
     wrt: tuple[int, ...],

@@ -16,7 +16,7 @@ from thrombojax.models.protocol import Inputs, Model
 from thrombojax.models.struct import Scalar
 from thrombojax.solve import pieces
 from thrombojax.solve.pieces import Part, Plan, Reduction
-from thrombojax.solve.steppers import FixedSteps, cross
+from thrombojax.solve.steppers import FixedSteps, counted, cross
 
 __all__ = ["Care", "Output", "Plan", "Reduction", "Watch", "fresh", "trajectory"]
 
@@ -58,7 +58,7 @@ def trajectory(
     """Integrate one block of patients over a timeline.
 
     p, y0: structs of `[patient]` arrays of one dtype; scale: per column, what an amount is multiplied by; refine: steps are
-    multiplied by this whole number (accuracy and rate bucket of the block); care: where the plan has a clinic.
+    multiplied by this (accuracy and rate bucket of the block); care: where the plan has a clinic.
     """
     flat0 = tuple(jax.tree.leaves(y0))
     dtype = flat0[0].dtype
@@ -94,7 +94,7 @@ def trajectory(
             memory = jax.tree.map(lambda new, old: jnp.where(here, new, old), given, memory)
         flat = pieces.inject(into, dose, flat)
         rates = pieces.infuse(into, line.rate) if plan.infusions else {}
-        steps = line.steps * refine
+        steps = counted(line.steps, refine)
         h = line.length / jnp.maximum(steps, 1).astype(dtype)
         exact = pieces.exact(model, plan, p, u, rates, h)
 

@@ -77,7 +77,14 @@ def layout(shape: Shape) -> Layout:
             base, what = obs[e.observable].unit, f": {obs[e.observable].meaning}"
         unit = reducer.unit(base)
         variables.append(
-            Variable(e.name, (*leading, "patient"), dtype, unit, reducer.meaning + what, attrs=_shown(unit))
+            Variable(
+                e.name,
+                (*leading, "patient"),
+                dtype,
+                unit,
+                reducer.meaning + what,
+                attrs={**_shown(unit), "reducer": e.reducer},
+            )
         )
     for name in observables:
         unit = obs[name].unit
