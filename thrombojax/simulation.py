@@ -8,12 +8,15 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from thrombojax import dosing
-from thrombojax.dosing.administer import columns, slots
+from thrombojax.dosing.administer import administrations, treated
 from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.timeline import grid, schedule
+from thrombojax.dosing.titration import Treatment
 from thrombojax.endpoints import Endpoint, times
 from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.models import registry, struct
+from thrombojax.patients import clinic as clinics
+from thrombojax.patients.clinic import Observation
 from thrombojax.patients.population import Patients, prepare, shared
 from thrombojax.solve import engine
 
@@ -23,6 +26,8 @@ class Result:
     """time: `[time]` days; saved: observable -> `[time, patient]`; endpoints: name -> `[patient]`; status: `[patient]`.
 
     parameters: leaf -> `[patient]`; units: of every array by name. Observables are attributes too: `result.platelets`.
+    visits: `[visit]` days, ledger: what was seen, decided and given there -> `[visit, patient]`, of a treatment that follows
+    counts (`thrombojax.dosing.policy.LEDGER`; decisions are places in `policy.DECISIONS`).
     """
 
     time: Float[np.ndarray, "time"]
@@ -31,6 +36,8 @@ class Result:
     status: UInt8[np.ndarray, "patient"]
     parameters: Mapping[str, Float[np.ndarray, "patient"]]
     units: Mapping[str, str] = field(default_factory=dict)
+    visits: Float[np.ndarray, "visit"] = field(default_factory=lambda: np.zeros(0))
+    ledger: Mapping[str, Float[np.ndarray, "visit patient"]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> np.ndarray:
         saved = self.__dict__.get("saved", {})
@@ -63,7 +70,7 @@ class Result:
 
 def simulate(
     patients: Patients,
-    regimen: Regimen | str | None = None,
+    regimen: Regimen | Treatment | str | None = None,
     *,
     days: float,
     save_every: float | None = 1.0,
@@ -73,14 +80,17 @@ def simulate(
     backend: str = "auto",
     precision: str = "f32",
     accuracy: float = 1e-4,
+    observation: Observation | None = None,
 ) -> Result:
-    """Simulate patients on a regimen (None: untreated) for `days` days.
+    """Simulate patients on a regimen (None: untreated) or a whole treatment for `days` days.
 
-    save_every or save: days at which observables are kept (values before that day's doses). accuracy: relative error of the
-    platelet count that the steps aim at. Wrong names, units and times raise InputError.
+    observation: how visits measure; where it is not given, as the cohort says for a treatment that follows counts, and
+    perfectly otherwise. save_every or save: days at which observables are kept (values before that day's doses). accuracy:
+    relative error of the platelet count that the steps aim at. Wrong names, units and times raise InputError.
     """
     given = dosing.regimen(regimen) if isinstance(regimen, str) else regimen or Regimen()
-    model = registry.build(patients.source, given.drugs)
+    treatment = given if isinstance(given, Treatment) else Treatment(given)
+    model = registry.build(patients.source, treatment.drugs)
     if not (np.isfinite(days) and days > 0):
         raise InputError(Problem("days", f"must be more than 0, given {days!r}"))
     kept = _save_days(days, save_every, save)
@@ -89,8 +99,18 @@ def simulate(
     windows = [e if e.stop else replace(e, stop=days) for e in endpoints]
     cohort = prepare(patients, model)
     typical = shared(model, cohort)
-    cols = columns(model, [given])
-    plan = schedule(model, typical, cols, slots(model, given, cols, days), grid(days, kept, times(windows)))
+    cols = treated(model, [treatment])
+    follows = treatment.decides or treatment.adherence < 1 or treatment.attendance < 1 or treatment.dropout > 0
+    clinic = seen = None
+    if follows or observation is not None:
+        seen = observation or clinics.observation(patients, model)
+        clinic = clinics.setting(model, [treatment], seen)
+    acts = treatment.acts(days)
+    knots = clinics.knots(seen, days) if seen is not None else ()
+    fixed = grid(days, kept, times(windows), acts, knots)
+    plan = schedule(model, typical, cols, administrations(model, treatment, cols, days), fixed)
+    looks = sorted({day for e in windows for day in e.visits})
+    own = clinics.care(model, clinic, treatment, seen, plan, cohort, patients, looks) if clinic and seen else None
     out = engine.solve(
         model,
         cohort,
@@ -101,6 +121,8 @@ def simulate(
         backend=backend,
         precision=precision,
         accuracy=accuracy,
+        clinic=clinic,
+        care=own,
     )
     units = {leaf.name: leaf.quantity.unit for leaf in struct.fields(model.Obs)}
     return Result(
@@ -110,6 +132,8 @@ def simulate(
         status=out.status,
         parameters=struct.as_dict(cohort.p),
         units={name: units[name] for name in wanted},
+        visits=np.asarray(acts),
+        ledger=out.ledger,
     )
 
 

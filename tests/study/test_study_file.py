@@ -95,7 +95,7 @@ def test_a_decimal_interval_reaches_the_last_day():
         ('name = "Dose response"', 'name = "a\\nb"', "study.name: given the text 'a\\nb"),
         ("schema = 1", "schema = 2", "schema: given 2; allowed: 1"),
         ("schema = 1", "", "schema: is missing; needed: schema = 1"),
-        ("schema = 1", "schema = 1\nfoo = 2", "foo: unknown section 'foo'; allowed: arm, axis, endpoint, output,"),
+        ("schema = 1", "schema = 1\nfoo = 2", "foo: unknown section 'foo'; allowed: arm, axis, endpoint, observation, output,"),
         ("[study]", "[studdy]", "studdy: unknown section 'studdy'"),
         ("[study]", "[studdy]", "study: is missing; needed: the section [study]"),
         ("days = 182", 'days = "182"', "study.days: given the text '182'; allowed: a number of days more than 0"),
@@ -113,8 +113,8 @@ def test_a_decimal_interval_reaches_the_last_day():
         ),
         (
             "days = 182",
-            'days = 182\nbackend = "cuda"',
-            "study.backend: unknown backend 'cuda'; allowed: auto, reference",
+            'days = 182\nbackend = "cudo"',
+            "study.backend: unknown backend 'cudo'; allowed: auto, cuda, native, reference, xla; did you mean 'cuda'",
         ),
         ('cohort = "itp"', "", "patients: has neither cohort nor table; allowed: exactly one of them"),
         ('cohort = "itp"', 'cohort = "itp"\ntable = "a.csv"', "patients: has both cohort and table"),
@@ -295,4 +295,4 @@ def test_reducers_are_those_of_the_endpoints():
 
     assert set(asked) == set(computed)
     for name, asks in asked.items():
-        assert asks.needs == (computed[name].numbers or (("drug",) if name == "cumulative_dose" else ()))
+        assert (*asks.needs, *asks.may) == (computed[name].numbers or (("drug",) if name == "cumulative_dose" else ()))

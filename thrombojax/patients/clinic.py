@@ -161,6 +161,7 @@ def _amounts(rule: policy.Rule, dose: np.ndarray, present: np.ndarray, place: An
     """What was given of a prescribed dose, `[slot, patient]`, in the model's unit."""
     with jax.enable_x64(True):
         memory = policy.begin(policy.Policy(), rule, jnp.zeros(dose.shape))
+        place, weight = np.broadcast_to(place, dose.shape), np.broadcast_to(weight, dose.shape)
         return np.asarray(policy.amount(rule, memory._replace(dose=dose, present=present), place, weight)[0])
 
 

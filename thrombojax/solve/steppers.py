@@ -88,7 +88,7 @@ def method(model: Model) -> Tableau:
 def counted(steps: Any, factor: Any) -> Any:
     """Whole numbers of steps, `factor` times as many: half steps count as one."""
     xp = jnp if any(isinstance(a, jax.Array) for a in (steps, factor)) else np
-    return xp.ceil(steps * factor - 1e-4).astype(np.int32)
+    return xp.ceil(xp.asarray(steps, np.float32) * xp.asarray(factor, np.float32) - 1e-4).astype(np.int32)
 
 
 def cross(

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from thrombojax import dosing
-from thrombojax.dosing.titration import Treatment
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study.reducers import REDUCERS
 from thrombojax.study.schema import Study
-from thrombojax.study.treatments import holes, treatment
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,8 @@ def check_against(study: Study, catalogue: Catalogue) -> list[Problem]:
             message = f"unknown cohort {study.patients.cohort!r}; model {study.head.model} has none; allowed: a table"
             found.append(Problem(where, message))
     found += _parameters(study, catalogue)
+    from thrombojax.study.treatments import first_treatment  # here, because reading a file needs no JAX
+
     given: set[str] = set()
     for i, arm in enumerate(study.arms):
         try:
@@ -93,12 +93,6 @@ def check_against(study: Study, catalogue: Catalogue) -> list[Problem]:
                 found += _doses(study.at("arm", i, key), arm.name, one, catalogue)
     found += _endpoints(study, catalogue, given)
     return found
-
-
-def first_treatment(study: Study, arm: int) -> Treatment:
-    """The arm's treatment at the first point of its axes: drugs, routes and units are the same at all of them."""
-    points = {axis.name: axis.points[0] for axis in study.axes}
-    return treatment(study, arm, {name: points[name] for name in holes(study, arm)})
 
 
 def _parameters(study: Study, catalogue: Catalogue) -> list[Problem]:

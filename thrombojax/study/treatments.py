@@ -53,6 +53,12 @@ def treatment(study: Study, arm: int, values: Mapping[str, float]) -> Treatment:
     return found.placebo() if source != arm else found
 
 
+def first_treatment(study: Study, arm: int) -> Treatment:
+    """The arm's treatment at the first point of its axes: drugs, routes and units are the same at all of them."""
+    points = {axis.name: axis.points[0] for axis in study.axes}
+    return treatment(study, arm, {name: points[name] for name in holes(study, arm)})
+
+
 def _visits(study: Study, arm: int) -> list[Problem]:
     """Visits inside the study, of an arm for which they decide something."""
     section, where = study.arms[arm], study.at("arm", arm, "visits")

@@ -1,0 +1,214 @@
+"""Doses that follow counts, inside the kernels: backends agree, and a clinic written in plain NumPy does the same."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import thrombojax as tj
+from thrombojax.dosing import care as cares
+from thrombojax.dosing import policy
+from thrombojax.dosing.administer import administrations, treated
+from thrombojax.dosing.timeline import grid, schedule
+from thrombojax.dosing.titration import Rescue, Treatment, titration
+from thrombojax.endpoints import Endpoint, times
+from thrombojax.models import registry, struct
+from thrombojax.patients import clinic as clinics
+from thrombojax.patients.population import prepare, shared
+from thrombojax.solve import cuda, engine, native, places
+
+DAYS = 84.0
+VISITS = tuple(7.0 * k for k in range(1, 13))
+TITRATED = titration("romiplostim", "US label, adults with ITP", until=77)
+RESCUE = Rescue(12.0, "transfusion", "iv", "1/nL", 40.0)
+LEDGER = ("dose_increases", "dose_decreases", "dose_holds", "rescues", "titrated_dose", "wasted_dose", "last_dose")
+ENDPOINTS = (
+    Endpoint("weeks", "weeks_of_response", stop=DAYS, numbers={"threshold": 50, "rescue_weeks": 4}, visits=VISITS),
+    Endpoint("durable", "response", start=42, stop=DAYS, visits=VISITS[5:],
+             numbers={"threshold": 50, "needed": 3, "allow_rescue": 0}),
+    Endpoint("peak", "peak", stop=DAYS),
+    Endpoint("dose", "cumulative_dose", stop=DAYS, drug="romiplostim"),
+    *(Endpoint(name, name, stop=DAYS) for name in LEDGER),
+)  # fmt: skip
+TREATMENTS = {
+    "titrated": Treatment(titration=TITRATED, rescue=RESCUE),
+    "with misses": Treatment(titration=TITRATED, rescue=RESCUE, adherence=0.9, attendance=0.9, dropout=0.5),
+    "levels": Treatment(titration=titration("eltrombopag", "US label, adults with ITP")),
+    "placebo": Treatment(rescue=RESCUE),
+    "beside a fixed regimen": Treatment(tj.regimen("eltrombopag 25 mg oral daily x 84"), TITRATED),
+}
+
+
+class Case:
+    """One treatment of a dozen patients, ready to be solved."""
+
+    def __init__(self, treatment: Treatment, n: int = 12):
+        self.treatment = treatment
+        self.patients = tj.cohort("itp").sample(n, seed=3)
+        drugs = tuple(sorted({*treatment.drugs, "romiplostim"}))
+        self.model = registry.build(self.patients.source, drugs)
+        self.cohort = prepare(self.patients, self.model)
+        self.seen = clinics.observation(self.patients, self.model)
+        columns = treated(self.model, [treatment])
+        acts = treatment.acts(DAYS)
+        self.endpoints = [e for e in ENDPOINTS if e.drug is None or any(c.key[0] == e.drug for c in columns)]
+        fixed = grid(DAYS, acts, times(self.endpoints), clinics.knots(self.seen, DAYS))
+        slots = administrations(self.model, treatment, columns, DAYS)
+        self.line = schedule(self.model, shared(self.model, self.cohort), columns, slots, fixed)
+        self.clinic = clinics.setting(self.model, [treatment], self.seen)
+        self.care = clinics.care(
+            self.model, self.clinic, treatment, self.seen, self.line, self.cohort, self.patients, VISITS
+        )
+
+    def solve(self, backend: str, precision: str = "f64", **changes):
+        given = {"clinic": self.clinic, "care": self.care, "save": ("platelets",), "days": self.treatment.acts(DAYS)}
+        line = changes.pop("line", self.line)
+        return engine.solve(self.model, self.cohort, line, endpoints=self.endpoints, backend=backend,
+                            precision=precision, **{**given, **changes})  # fmt: skip
+
+
+@functools.cache
+def case(name: str) -> Case:
+    return Case(TREATMENTS[name])
+
+
+@functools.cache
+def solved(name: str, backend: str):
+    return case(name).solve(backend)
+
+
+def assert_same(a, b, tolerance):
+    assert np.array_equal(a.status, b.status)
+    for name in a.endpoints:
+        np.testing.assert_allclose(a.endpoints[name], b.endpoints[name], rtol=tolerance, err_msg=name)
+    for name in a.ledger:
+        np.testing.assert_allclose(a.ledger[name], b.ledger[name], rtol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["with misses", "levels", "beside a fixed regimen"])
+def test_native_is_xla(name):
+    assert_same(solved(name, "native"), solved(name, "xla"), 1e-10)
+
+
+@pytest.mark.parametrize("name", TREATMENTS)
+def test_the_text_for_gpus_is_native(name, monkeypatch):
+    monkeypatch.setattr(engine, "choose", lambda backend, model: backend)
+    monkeypatch.setattr(cuda, "run", functools.partial(cuda.run, on=(places.Host(),)))
+    assert_same(case(name).solve("cuda"), solved(name, "native"), 1e-10)
+
+
+def test_the_reference_decides_alike():
+    ours, reference = solved("with misses", "native"), case("with misses").solve("reference")
+    assert (ours.ledger["decision"] == reference.ledger["decision"]).mean() > 0.99
+    np.testing.assert_allclose(ours.ledger["count"][:3], reference.ledger["count"][:3], rtol=2e-4)
+
+
+def test_single_precision_decides_alike():
+    single, double = case("titrated").solve("native", "f32"), solved("titrated", "native")
+    same = single.ledger["decision"] == double.ledger["decision"]
+    assert same.mean() > 0.97
+    np.testing.assert_allclose(single.ledger["count"][:3], double.ledger["count"][:3], rtol=1e-4)
+
+
+def test_what_is_seen_is_the_count_with_its_error():
+    out, given = solved("with misses", "native"), case("with misses").care
+    factor = given.factor[given.visit[np.flatnonzero(given.acts >= 0)]]
+    assert (factor == 0).any()
+    assert np.array_equal(np.isnan(out.ledger["seen"]), factor == 0)
+    here = factor > 0
+    np.testing.assert_allclose(out.ledger["seen"][here], (out.ledger["count"] * factor)[here], rtol=1e-12)
+    np.testing.assert_allclose(out.ledger["count"], out.saved["platelets"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["titrated", "with misses", "levels", "beside a fixed regimen"])
+def test_a_ledger_replayed_as_a_fixed_regimen_gives_the_same_trajectory(name):
+    c, out = case(name), solved(name, "native")
+    clinic, line, care = clinics.replayed(c.model, c.clinic, c.line, c.care, c.cohort, out.ledger)
+    assert clinic.policy == policy.Policy()
+    keep = [e for e in c.endpoints if e.name in ("peak", "dose")]
+    again = engine.solve(c.model, c.cohort, line, endpoints=keep, clinic=clinic, care=care, save=("platelets",),
+                         days=c.treatment.acts(DAYS), backend="native", precision="f64")  # fmt: skip
+    np.testing.assert_allclose(again.saved["platelets"], out.saved["platelets"], rtol=1e-10)
+    for e in keep:
+        np.testing.assert_allclose(again.endpoints[e.name], out.endpoints[e.name], rtol=1e-10)
+
+
+def test_endpoints_of_visits_count_what_the_ledger_says():
+    out = solved("with misses", "native")
+    days = np.asarray(case("with misses").treatment.acts(DAYS))
+    seen, rescued = out.ledger["seen"], out.ledger["rescue"] > 0
+    assert rescued.any()
+    since = np.full(seen.shape, np.inf)
+    for k in range(1, len(days)):
+        last = [np.max(days[:k][rescued[:k, i]], initial=-np.inf) for i in range(seen.shape[1])]
+        since[k] = days[k] - np.array(last)
+    counts = (seen >= 50) & (since >= 28) & (days > 0)[:, None]
+    # the last visit of the endpoint, at the end of the study, is none of the policy's
+    assert np.all((out.endpoints["weeks"] - counts.sum(0) >= 0) & (out.endpoints["weeks"] - counts.sum(0) <= 1))
+    assert np.array_equal(out.endpoints["rescues"], rescued.sum(0))
+    decided = out.ledger["decision"]
+    assert np.array_equal(out.endpoints["dose_holds"], (decided == policy.WITHHELD).sum(0))
+    assert np.array_equal(out.endpoints["dose_increases"], (decided == policy.RAISED).sum(0))
+    assert not np.any((out.endpoints["durable"] > 0) & (out.endpoints["rescues"] > 0))
+
+
+def test_amounts_are_rounded_and_vials_wasted():
+    c, out = case("titrated"), solved("titrated", "native")
+    weight = np.asarray(struct.as_dict(c.cohort.p)["body.weight"])
+    given = np.round(out.ledger["dose"][:11] * weight / 5) * 5
+    np.testing.assert_allclose(out.endpoints["titrated_dose"], given.sum(0), rtol=1e-12)
+    np.testing.assert_allclose(out.endpoints["dose"], given.sum(0), rtol=1e-12)
+    np.testing.assert_allclose(out.endpoints["wasted_dose"], (np.ceil(given / 125) * 125 - given).sum(0), atol=1e-9)
+
+
+def test_placebo_takes_no_drug_and_meets_the_same_errors():
+    out, drug = solved("placebo", "native"), solved("titrated", "native")
+    assert np.all(out.endpoints["titrated_dose"] == 0)
+    assert np.all(out.ledger["decision"][~np.isnan(out.ledger["seen"])] == policy.KEPT)
+    ratio = [o.ledger["seen"] / o.ledger["count"] for o in (out, drug)]
+    np.testing.assert_allclose(ratio[0], ratio[1], rtol=1e-12)
+    assert np.array_equal(out.ledger["count"][0], drug.ledger["count"][0])
+
+
+def test_a_patient_is_the_same_in_any_company():
+    whole = solved("with misses", "native")
+    c = case("with misses")
+    chosen = np.array([7, 2, 11])
+    few = Case.__new__(Case)
+    few.__dict__.update(c.__dict__)
+    few.patients = c.patients.pick(chosen)
+    few.cohort = prepare(few.patients, c.model)
+    few.care = clinics.care(c.model, c.clinic, c.treatment, c.seen, c.line, few.cohort, few.patients, VISITS)
+    out = few.solve("native")
+    for name in out.endpoints:
+        assert np.array_equal(out.endpoints[name], whole.endpoints[name][chosen], equal_nan=True), name
+    for name in out.ledger:
+        assert np.array_equal(out.ledger[name], whole.ledger[name][:, chosen], equal_nan=True), name
+
+
+def test_what_wanders_starts_at_the_baseline_and_stays_within_its_law():
+    index, days = np.arange(20_000), [7.0 * k for k in range(30)]
+    paths = cares.wandering(1, "x", index, days, 0.5, 28.0, begun=False)
+    assert np.all(paths[0] == 0)
+    expected = 0.5 * np.sqrt(1 - np.exp(-2 * np.asarray(days) / 28))
+    np.testing.assert_allclose(paths.std(axis=1), expected, rtol=0.03, atol=1e-12)
+    far = paths[-5:]
+    np.testing.assert_allclose(np.corrcoef(far[0], far[4])[0, 1], np.exp(-1), atol=0.02)
+
+
+def test_errors_have_their_cv_and_belong_to_a_day():
+    index = np.arange(50_000)
+    found = cares.measured(1, index, [0.0, 7.0, 14.0], cares.Error(0.15, 0.2, 14.0))
+    np.testing.assert_allclose(np.log(found).std(axis=1), np.hypot(cares.sd(0.15), cares.sd(0.2)), rtol=0.02)
+    share = cares.sd(0.2) ** 2 / (cares.sd(0.2) ** 2 + cares.sd(0.15) ** 2)
+    np.testing.assert_allclose(np.corrcoef(np.log(found[:2]))[0, 1], share * np.exp(-0.5), atol=0.02)
+    alone = cares.measured(1, index[5:9], [7.0], cares.Error(0.15))
+    assert np.array_equal(alone[0], cares.measured(1, index, [0.0, 7.0], cares.Error(0.15))[1, 5:9])
+
+
+def test_numbers_of_a_rule_recompile_nothing():
+    c = case("titrated")
+    before = native.kernel.cache_info().misses
+    c.solve("native")
+    c.solve("native", care=c.care._replace(rule=c.care.rule._replace(start=2.0)))
+    assert native.kernel.cache_info().misses <= before + 1
