@@ -27,10 +27,15 @@ NUMBERS: Mapping[str, Mapping[str, Any]] = {
     "first_day_at_or_above": {"threshold": 50},
     "value_on_day": {"day": 14},
     "weeks_of_response": {"threshold": 50},
+    "response": {"threshold": 50, "needed": 2},
     "cumulative_dose": {"drug": "romiplostim"},
 }
-ENDPOINTS = [{"name": f"the_{name}", "reducer": name, **NUMBERS.get(name, {})} for name in REDUCERS]
-"""Every reducer there is."""
+ENDPOINTS = [
+    {"name": f"the_{name}", "reducer": name, **NUMBERS.get(name, {})}
+    for name, r in REDUCERS.items()
+    if r.kind != "ledger"
+]
+"""Every reducer of studies without a policy."""
 
 ITP: Mapping[str, Any] = {
     "schema": 1,

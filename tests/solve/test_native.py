@@ -32,7 +32,15 @@ EXAMPLE = TESTS.parent / "docs" / "examples" / "one_compartment.py"
 DAYS = 14.0
 WINDOWS = ((3.3, 9.1), (0.0, DAYS))
 SAVE = (0.0, 0.37, 1.0, 6.5, 7.0, 13.25, 14.0)
-NUMBERS = {"low": 60.0, "high": 90.0, "threshold": 70.0, "day": 7.0}
+NUMBERS = {
+    "low": 60.0,
+    "high": 90.0,
+    "threshold": 70.0,
+    "day": 7.0,
+    "needed": 2.0,
+    "rescue_weeks": 1.0,
+    "allow_rescue": 0.0,
+}
 
 
 def endpoints(names, drug: str | None) -> tuple[Endpoint, ...]:
@@ -40,11 +48,13 @@ def endpoints(names, drug: str | None) -> tuple[Endpoint, ...]:
     found = []
     for name in names:
         reducer = REDUCERS[name]
-        if reducer.kind == "dose" and drug is None:
-            continue
+        if (reducer.kind == "dose" and drug is None) or reducer.kind == "ledger":
+            continue  # what a policy did is asked of plans that have one
         start, stop = WINDOWS[len(found) % 2]
         told = {k: NUMBERS[k] for k in reversed(reducer.numbers)}
-        visits = {"value_on_day": (7.0,), "weeks_of_response": (0.0, 7.0, DAYS)}.get(name, ())
+        visits = {"value_on_day": (7.0,), "weeks_of_response": (0.0, 7.0, DAYS), "response": (0.0, 7.0, DAYS)}.get(
+            name, ()
+        )
         given_ = drug if reducer.kind == "dose" else None
         found.append(Endpoint(f"the {name}", name, "platelets", start, stop, told, given_, visits))
     return tuple(found)

@@ -53,7 +53,16 @@ CASES = {
     ),
 }
 ENDPOINTS = [tj.Endpoint("nadir", "nadir"), tj.Endpoint("mean", "mean", start=2.0)]
-NUMBERS = {"threshold": 212.0, "low": 205.0, "high": 230.0, "day": 9.0}
+NUMBERS = {
+    "threshold": 212.0,
+    "low": 205.0,
+    "high": 230.0,
+    "day": 9.0,
+    "needed": 2.0,
+    "rescue_weeks": 1.0,
+    "allow_rescue": 0.0,
+}
+LOOKS = (0.0, 5.0, 7.0, 10.0, 14.0)
 EVERY = [
     tj.Endpoint(
         name,
@@ -62,9 +71,10 @@ EVERY = [
         stop=DAYS,
         numbers={k: NUMBERS[k] for k in reducer.numbers},
         drug="drug" if reducer.kind == "dose" else None,
-        visits={"value_on_day": (9.0,), "weeks_of_response": (0.0, 5.0, 7.0, 10.0, 14.0)}.get(name, ()),
+        visits={"value_on_day": (9.0,), "weeks_of_response": LOOKS, "response": LOOKS}.get(name, ()),
     )
     for name, reducer in REDUCERS.items()
+    if reducer.kind != "ledger"  # of plans that have a policy: tests/solve/test_policies.py
 ]
 EVERY.append(tj.Endpoint("no number", "value_on_day", stop=DAYS, visits=(9.0,)))
 

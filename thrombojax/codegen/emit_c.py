@@ -83,7 +83,7 @@ class _Slots:
             "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
             "TANGENT": int(program.tangent), "WRT": len(self.wrt), "KEPT": len(program.residuals),
             "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "M": sizes.get("m", 0),
-            "A": len(LEDGER), "X": len(program.varying),
+            "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
         }  # fmt: skip
 
     def forward(self) -> dict[str, str]:
@@ -142,8 +142,10 @@ class _Slots:
         if array == "p":
             return f"p[{self.position[index]}]"
         if array in ("dose", "rate", "phase", "inside", "pick"):
-            return f"SPLAT(job->{array}[{index} * job->segments + part])"
-        if array in ("h", "era", "start", "length", "h_dot", "start_dot", "length_dot"):
+            return f"WIDE(ALONG(job->{array}, {index} * job->segments + part))"
+        if array in ("h", "era", "start", "length"):
+            return f"WIDE({array})"
+        if array in ("h_dot", "start_dot", "length_dot"):
             return f"SPLAT({array})"
         if array in ("t", "t_dot", "factor"):
             return array
@@ -159,9 +161,9 @@ def _all(array: str, nodes: Sequence[Node]) -> Block:
 def _combine(target: str, weights: Sequence[float], tangent: bool) -> str:
     """target[k] = y[k] + h * (weighted slopes), for all states; and the tangent of that."""
     half = "S / 2" if tangent else "S"
-    text = f"for (int k = 0; k < {half}; k++) {target}[k] = FMA({_weighted(weights, 'k')}, SPLAT(h), y[k]);"
+    text = f"for (int k = 0; k < {half}; k++) {target}[k] = FMA({_weighted(weights, 'k')}, WIDE(h), y[k]);"
     if tangent:
-        moved = f"FMA({_weighted(weights, 'k')}, SPLAT(h), y[k])"
+        moved = f"FMA({_weighted(weights, 'k')}, WIDE(h), y[k])"
         longer = f"FMA({_weighted(weights, 'k - S / 2')}, SPLAT(h_dot), {moved})"
         text += f"\nfor (int k = S / 2; k < S; k++) {target}[k] = {longer};"
     return text

@@ -124,7 +124,7 @@ def _trajectory(program: Program, shared: frozenset[int]) -> str:
             k = position[index]
             return alike.get((array, k), f"p[{k}]") if job == "job." else f"p[{k}]"
         if array in ("dose", "rate", "phase", "inside", "pick"):
-            return f"READ({job}{array}, {index} * {job}segments + part)"
+            return f"ALONG({job}{array}, {index} * {job}segments + part)"
         if array in ("t", "h", "era", "start", "length", "factor"):
             return array
         if array == "rule":
@@ -163,7 +163,7 @@ def _trajectory(program: Program, shared: frozenset[int]) -> str:
         "close": text(program.blocks["close"]),
         **{name: text(program.blocks[name]) for name in ("admit", "give", "decide")},
         "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in program.sizes), "A": len(LEDGER),
-        "M": program.sizes.get("m", 0), "X": len(program.varying), "COLUMNS": program.sizes.get("dose", 0),
+        "EACH": int(program.each), "M": program.sizes.get("m", 0), "X": len(program.varying), "COLUMNS": program.sizes.get("dose", 0),
     }  # fmt: skip
     kernel = _text("trajectory.cu")
     for name, value in slots.items():

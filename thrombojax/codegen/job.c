@@ -5,6 +5,7 @@
 
 enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, STAGES = @STAGES@, TANGENT = @TANGENT@, COLUMNS = @COLUMNS@, PHASES = @PHASES@,
        CLINIC = @CLINIC@, OWN = @OWN@, M = @M@, A = @A@, X = @X@ };
+#define EACH @EACH@ /* whether every patient has a timeline of its own: then its arrays are [..][saved_step] */
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 
 typedef struct {
@@ -35,6 +36,7 @@ typedef struct {
   const REAL *factor, *taken, *course;       /* [visits][saved_step], [slots][COLUMNS][..], [X][knots][..] */
   int64_t knots;
   REAL *const *ledger;                       /* [A] each [rows][saved_step], or null */
+  const REAL *reset;                         /* [segments] 1: back to the first state; only where EACH */
 } Job;
 
 INLINE V gather(const void *from, int64_t step, int64_t wide, const int32_t *row) {
@@ -52,6 +54,17 @@ INLINE void scatter(REAL *to, V value, const int32_t *row) {
   for (int k = 0; k < W; k++) to[row[k]] = lane[k];
 }
 
+/* What a timeline has, of all patients alike or of each its own. */
+#if EACH
+#define TIME V
+#define ALONG(array, at) own(job, array, at, row)
+#define WIDE(x) (x)
+#else
+#define TIME REAL
+#define ALONG(array, at) ((array)[at])
+#define WIDE(x) SPLAT(x)
+#endif
+
 /* One row of an array [..][patient]. */
 INLINE V own(const Job *job, const REAL *from, int64_t at, const int32_t *row) {
   return gather(from + at * job->saved_step, 1, 0, row);
@@ -64,6 +77,18 @@ static void keep_ledger(const Job *job, int64_t bound, const V *a, const int32_t
 }
 
 static void keep_values(const Job *job, int64_t bound, const V *v, const int32_t *row) {
+#if EACH
+  REAL lane[W];
+  for (int k = 0; k < O; k++) {
+    if (!job->saved[k]) continue;
+    STORE(lane, v[k]);
+    for (int i = 0; i < W; i++) {
+      const int32_t at = job->keep[bound * job->saved_step + row[i]];
+      if (at >= 0) job->saved[k][at * job->saved_step + row[i]] = lane[i];
+    }
+  }
+  return;
+#endif
   const int32_t at = job->keep[bound];
   if (at < 0) return;
   for (int k = 0; k < O; k++)

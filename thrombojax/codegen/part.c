@@ -1,10 +1,21 @@
 /* One segment: its doses, its steps, and what endpoints see of it. */
-const REAL start = job->start[part], length = job->length[part], h = job->h[part], era = job->era[part];
+const TIME start = ALONG(job->start, part), length = ALONG(job->length, part), h = ALONG(job->h, part), era = ALONG(job->era, part);
+#if EACH
+int32_t steps = 0, count[W]; /* as many as the lane with most of them; those of others are done, and undone */
+for (int k = 0; k < W; k++) {
+  count[k] = job->steps[part * job->saved_step + row[k]];
+  if (count[k] > steps) steps = count[k];
+}
+const V back_to = own(job, job->reset, part, row);
+if (ANY((I)(back_to > 0)))
+  for (int k = 0; k < S; k++) y[k] = tj_select((I)(back_to > 0), gather(job->y0[k], 1, job->wide, row), y[k]);
+#else
 const int32_t steps = job->steps[part];
+#endif
 const REAL start_dot = TANGENT ? job->start_dot[part] : 0, length_dot = TANGENT ? job->length_dot[part] : 0;
 const REAL h_dot = TANGENT && steps > 0 ? length_dot / (REAL)steps : 0;
 (void)length, (void)era, (void)h_dot;
-if (job->changed[part] || part == restart) {
+if (EACH || job->changed[part] || part == restart) {
   for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
   @segment@
 }
@@ -20,8 +31,8 @@ if (CLINIC) {
 if (E > 0) {
   V *const v_before = v, *const s_before = s;
   v = b, s = e, b = v_before, e = s_before;
-  if (job->fresh[part] || part == restart) {
-    const V t = SPLAT(start), t_dot = SPLAT(start_dot);
+  if (EACH || job->fresh[part] || part == restart) {
+    const V t = WIDE(start), t_dot = SPLAT(start_dot);
     (void)t, (void)t_dot;
     { @begin@ }
   }
@@ -29,9 +40,13 @@ if (E > 0) {
 for (int32_t step = 0; step < steps; step++) {
   const V *z = y;
   RECORD(y, S);
+#if EACH
+  V before[S];
+  memcpy(before, y, sizeof y);
+#endif
   { @line@ }
   for (int stage = step == 0 && E > 0; stage < STAGES; stage++) { /* the first slope is known at a bound */
-    const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), t_dot = SPLAT(start_dot + ((REAL)step + AT[stage]) * h_dot);
+    const V t = WIDE(start + ((REAL)step + AT[stage]) * h), t_dot = SPLAT(start_dot + ((REAL)step + AT[stage]) * h_dot);
     V *const d = slope[stage];
     (void)t, (void)t_dot;
     @trial@
@@ -39,22 +54,28 @@ for (int32_t step = 0; step < steps; step++) {
   }
   @advance@
   { @known@ }
+#if EACH
+  REAL lane[W];
+  for (int k = 0; k < W; k++) lane[k] = step < count[k];
+  const V active = LOAD(lane);
+  for (int k = 0; k < S; k++) y[k] = tj_select((I)(active > 0), y[k], before[k]);
+#endif
 }
 RECORD(y, S);
 const int32_t visit = CLINIC ? job->visit[part + 1] : -1;
 const V factor = visit >= 0 ? own(job, job->factor, visit, row) : SPLAT(1);
 (void)factor;
 if (E > 0) {
-  const V t = SPLAT(start + length), t_dot = SPLAT(start_dot + length_dot);
+  const V t = WIDE(start + length), t_dot = SPLAT(start_dot + length_dot);
   (void)t, (void)t_dot;
   { @bound@ }
   RECORD(c, C);
   RECORD(v, 2 * O);
   RECORD(b, 2 * O);
   { @update@ }
-} else if (visit >= 0 || job->keep[part + 1] >= 0) { @look@ }
+} else if (EACH || visit >= 0 || job->keep[part + 1] >= 0) { @look@ }
 if (visit >= 0 && job->acts[part + 1] >= 0) {
-  const V t = SPLAT(start + length);
+  const V t = WIDE(start + length);
   (void)t;
   { @decide@ }
   keep_ledger(job, part + 1, a, row);

@@ -83,6 +83,8 @@ class Program:
     """Whether the second half of all states are tangents."""
     varying: tuple[int, ...] = ()
     """Leaves of Parameters that change in the course of time: array `x`."""
+    each: bool = False
+    """Whether every patient has a timeline of its own."""
     residuals: tuple[Node, ...] = ()
     """What a transpose reads of the forward evaluation (array `w`); only in the reverse of a kernel."""
 
@@ -340,4 +342,4 @@ def finish(given: Setting, blocks: Mapping[str, Block], plan: Plan, often: Seque
     assert isinstance(stepper, FixedSteps)
     return Program(g, tuple(sorted(used)), given.states, given.linear, given.nodes, stepper.tableau, sizes,
                    tuple(patient), tuple(segment), blocks, plan.observables, tuple(r.name for r in plan.reductions),
-                   varying=given.varying)  # fmt: skip
+                   varying=given.varying, each=plan.each)  # fmt: skip

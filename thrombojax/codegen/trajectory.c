@@ -7,7 +7,7 @@ static void course(const Job *job, int64_t group) {
   { @patient@ }
   if (X > 0) { /* what is seen before the first segment may need its values */
     const int64_t part = 0;
-    const REAL h = job->h[part], era = job->era[part];
+    const TIME h = ALONG(job->h, part), era = ALONG(job->era, part);
     (void)h, (void)era;
     for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
     { @segment@ }

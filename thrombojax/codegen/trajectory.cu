@@ -3,6 +3,12 @@
 
 enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, U = @U@, NUMBERS = @NUMBERS@, STAGES = @STAGES@, G = @G@ };
 enum { CLINIC = @CLINIC@, OWN = @OWN@, M = @M@, A = @A@, X = @X@, COLUMNS = @COLUMNS@ };
+#define EACH @EACH@ /* whether every patient has a timeline of its own: then its arrays are [..][stride] */
+#if EACH
+#define ALONG(array, k) READ(array, (k) * job.stride + at)
+#else
+#define ALONG(array, k) READ(array, k)
+#endif
 enum { FIRST = @FIRST@ }; /* whether the first slope of a segment is known from its bound */
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 #ifdef TJ_F32
@@ -38,6 +44,7 @@ typedef struct {
   const REAL *rule;                     /* all numbers of the policy */
   const REAL *factor, *taken, *course;  /* [visits][stride], [slots][COLUMNS][stride], [X][knots][stride] */
   REAL *ledger;                         /* [A][visits][stride] */
+  const REAL *reset;                    /* [segments] 1: back to the first state; only where EACH */
   REAL first[AT_LEAST_ONE(E)], window[2 * AT_LEAST_ONE(E)], number[AT_LEAST_ONE(NUMBERS)];
   REAL u[AT_LEAST_ONE(U)];              /* values that all patients share, so that no thread keeps them in registers */
 } Job;
@@ -58,7 +65,7 @@ KERNEL thrombojax_share(const Job job) {
 }
 
 DEVICE void keep_values(const Job *job, I64 at, I64 bound, const REAL *v) {
-  const I64 day = READ(job->keep, bound);
+  const I64 day = EACH ? READ(job->keep, bound * job->stride + at) : READ(job->keep, bound);
   if (day < 0) return;
   UNROLL for (int k = 0; k < O; k++)
     if (k < job->saves) job->saved[(k * job->days + day) * job->stride + at] = v[k];
@@ -85,7 +92,7 @@ KERNEL thrombojax_course(const Job job) {
   UNROLL for (int k = 0; k < S; k++) y[k] = READ(job.y0, k * job.stride + at), d[k] = 0;
   if (X > 0) { /* what is seen before the first segment may need its values */
     const I64 part = 0;
-    const REAL h = READ(job.h, part), era = READ(job.era, part);
+    const REAL h = ALONG(job.h, part), era = ALONG(job.era, part);
     follow(&job, at, part, x);
     { @segment@ }
   }
@@ -101,10 +108,12 @@ KERNEL thrombojax_course(const Job job) {
     { @open@ }
   }
   for (I64 part = 0; part < job.segments; part++) {
-    const REAL start = READ(job.start, part), length = READ(job.length, part), h = READ(job.h, part);
-    const REAL era = READ(job.era, part);
-    const I32 steps = READ(job.steps, part);
-    if (READ(job.changed, part)) {
+    const REAL start = ALONG(job.start, part), length = ALONG(job.length, part), h = ALONG(job.h, part);
+    const REAL era = ALONG(job.era, part);
+    const I32 steps = ALONG(job.steps, part);
+    if (EACH && ALONG(job.reset, part) > 0)
+      UNROLL for (int k = 0; k < S; k++) y[k] = READ(job.y0, k * job.stride + at);
+    if (EACH || READ(job.changed, part)) {
       follow(&job, at, part, x);
       @segment@
     }
@@ -119,7 +128,7 @@ KERNEL thrombojax_course(const Job job) {
     { @dose@ }
     if (E > 0) {
       UNROLL for (int k = 0; k < O; k++) b[k] = v[k], e[k] = s[k];
-      if (READ(job.fresh, part)) {
+      if (EACH || READ(job.fresh, part)) {
         const REAL t = start;
         { @begin@ }
       }
@@ -143,7 +152,7 @@ KERNEL thrombojax_course(const Job job) {
     if (E > 0) {
       { @bound@ }
       { @update@ }
-    } else if (visit >= 0 || READ(job.keep, part + 1) >= 0) { @look@ }
+    } else if (EACH || visit >= 0 || READ(job.keep, part + 1) >= 0) { @look@ }
     if (visit >= 0 && READ(job.acts, part + 1) >= 0) {
       { @decide@ }
       keep_ledger(&job, at, part + 1, a);

@@ -53,6 +53,9 @@ class Timeline(NamedTuple):
 
     phase: (drug, route) -> `[segment]`; steps: `[segment]` at accuracy 1e-4; position: `[grid]`, bound of each grid time
     (bound b is the end of segment b - 1; bound 0 is the start).
+
+    Timelines of patients' own have the patient as last axis of every array, and `reset`: 1 where a patient goes back to its
+    first state.
     """
 
     start: Any
@@ -63,6 +66,12 @@ class Timeline(NamedTuple):
     era: Any
     steps: Any
     position: Any
+    reset: Any = ()
+
+    @property
+    def each(self) -> bool:
+        """Whether it is of patients' own."""
+        return bool(np.ndim(self.length) > 1)
 
 
 class Schedule(NamedTuple):

@@ -40,10 +40,15 @@ def times(endpoints: Sequence[Endpoint]) -> list[float]:
 def windows(endpoints: Sequence[Endpoint], schedule: Schedule) -> tuple[Any, Any, Any]:
     """inside and pick `[endpoint, segment]`, and pick at day 0 `[endpoint]`, as 0/1 for a schedule's segments."""
     segments = np.arange(len(schedule.timeline.steps))
+    if schedule.timeline.each:
+        segments = segments[:, None]
     bound = {day: schedule.bound(day) for day in times(endpoints)}
     inside = [(segments >= bound[e.start]) & (segments < bound[e.stop]) for e in endpoints]
     pick = [
-        sum(((segments + 1 == bound[day]) for day in e.visits if day > 0), np.zeros(len(segments), bool))
+        sum(
+            ((segments + 1 == bound[day]) for day in e.visits if day > 0),
+            np.zeros(np.shape(schedule.timeline.steps), bool),
+        )
         for e in endpoints
     ]
     first = [any(day == 0 for day in e.visits) for e in endpoints]

@@ -28,7 +28,8 @@ from thrombojax.endpoints.reducers import REDUCERS
 from thrombojax.errors import RunError
 from thrombojax.models.protocol import Model
 from thrombojax.solve import places
-from thrombojax.solve.native import _differs, _everything
+from thrombojax.solve.native import _differs, _everything, _jumps, own_places
+from thrombojax.solve.native import places as places_of
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.places import Place
 from thrombojax.solve.steppers import counted
@@ -44,7 +45,11 @@ NEAR = 4
 _WHOLE = ("patients", "stride", "segments", "days", "saves", "knots", "visits")
 _POINTERS = ("p", "y0", "start", "length", "h", "era", "dose", "rate", "phase", "steps", "fresh", "changed", "inside", "pick",
              "keep", "saved", "endpoint", "finite", "share", "visit", "acts", "slot", "knot", "rule", "factor", "taken", "course",
-             "ledger")  # fmt: skip
+             "ledger", "reset")  # fmt: skip
+
+
+_ALONG = ("start", "length", "h", "era", "dose", "rate", "phase", "steps", "inside", "pick", "keep", "reset")
+"""What each patient has of its own where timelines are."""
 
 
 class Kernel:
@@ -125,7 +130,7 @@ class _Case:
     def __init__(self, made: Kernel, plan: Plan, p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: float,
                  keep: np.ndarray, rows: np.ndarray, endpoints: Mapping[str, np.ndarray],
                  saved: Mapping[str, np.ndarray], care: Care | None, ledger: Mapping[str, np.ndarray]):  # fmt: skip
-        if len(np.unique(keep)) != len(keep):
+        if not timeline.each and len(np.unique(keep)) != len(keep):
             raise ValueError("days to save that share a bound")
         program = made.program
         if list(saved) != list(program.observables[: len(saved)]):
@@ -145,6 +150,7 @@ class _Case:
         knots = 0 if care is None else np.shape(care.course)[1]
         self.shape = (len(timeline.steps), len(keep), len(saved), knots, self.visits)
         self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep, care)
+        self.along = frozenset(_ALONG if timeline.each else ())
         numbers = [
             given.get(name, np.nan)  # as `native.job` has it
             for r, given in zip(plan.reductions, watch.numbers, strict=True)
@@ -181,7 +187,7 @@ class _Case:
             given = {
                 "p": np.asarray(values or [[0.0]], dtype),
                 "y0": np.asarray([v[rows] for v in self.y0], dtype),
-                **self.lines,
+                **{k: np.ascontiguousarray(v[..., rows]) if k in self.along else v for k, v in self.lines.items()},
             }
             if self.care is not None:
                 for name in ("factor", "taken", "course"):
@@ -236,21 +242,19 @@ def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, ref
     steps = counted(np.asarray(timeline.steps), refine)
     h = np.asarray(timeline.length) / np.maximum(steps, 1)
     phases = [np.asarray(timeline.phase[key], float) for key in plan.phases]
-    dose, rate = np.asarray(timeline.dose), np.asarray(timeline.rate)
-    knots = [np.asarray(care.knot)] if care is not None else []
-    jumps = _differs([np.asarray(timeline.era), *phases, *rate.T, *knots], segments)
-    position = np.full(segments + 1, -1, np.int32)
-    position[keep] = np.arange(len(keep))
+    dose, rate = np.moveaxis(timeline.dose, 1, 0), np.moveaxis(timeline.rate, 1, 0)
+    jumps = np.ones(segments, bool) if timeline.each else _jumps(plan, timeline, care)
     reals = {
-        "start": timeline.start, "length": timeline.length, "h": h, "era": timeline.era, "dose": dose.T, "rate": rate.T,
+        "start": timeline.start, "length": timeline.length, "h": h, "era": timeline.era, "dose": dose, "rate": rate,
         "phase": np.asarray(phases), "inside": watch.inside, "pick": watch.pick,
     }  # fmt: skip
     return {
         **{name: np.ascontiguousarray(value, dtype) for name, value in reals.items()},
         "steps": steps.astype(np.int32),
-        "fresh": (jumps | np.any(dose != 0, axis=1)).astype(np.uint8),
-        "changed": (jumps | _differs([h], segments)).astype(np.uint8),
-        "keep": position,
+        "fresh": (jumps if timeline.each else jumps | np.any(dose != 0, axis=0)).astype(np.uint8),
+        "changed": (jumps if timeline.each else jumps | _differs([h], segments)).astype(np.uint8),
+        "keep": own_places(keep, segments) if timeline.each else places_of(keep, segments),
+        **({"reset": np.ascontiguousarray(timeline.reset, dtype)} if timeline.each else {}),
         **({} if care is None else _clinic(dtype, care)),
     }
 

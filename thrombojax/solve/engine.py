@@ -129,11 +129,13 @@ def solve(
     tableau: Tableau | None = None,
     clinic: Clinic | None = None,
     care: Care | None = None,
+    bounds: np.ndarray | None = None,
 ) -> Solution:
     """Simulate prepared patients over one timeline; `save` observables on `days` (grid times of the schedule).
 
-    clinic, care: visits, policies and what else differs between patients in time; both or neither. Patients that cannot be
-    solved get a status and NaN.
+    clinic, care: visits, policies and what else differs between patients in time; both or neither. bounds:
+    `[place, patient]`, where `save` is kept on timelines of patients' own (-1: nowhere), in place of `days`. Patients that
+    cannot be solved get a status and NaN.
     """
     backend = choose(backend, model)
     tableau = tableau or method(model)
@@ -141,13 +143,16 @@ def solve(
     reductions = tuple(reduction(e, schedule.columns) for e in endpoints)
     stepper = Adaptive() if backend == "reference" else FixedSteps(0, tableau)
     phases = tuple(schedule.timeline.phase)
-    plan = Plan(schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper, clinic)
+    plan = Plan(
+        schedule.columns, reductions, tuple(save), phases, schedule.infusions, stepper, clinic, schedule.timeline.each
+    )
     watch = watched(endpoints, schedule)
     result = {e.name: np.full(cohort.n, np.nan, dtype) for e in endpoints}
-    saved = {name: np.full((len(days), cohort.n), np.nan, dtype) for name in save}
+    places = len(days) if bounds is None else len(bounds)
+    saved = {name: np.full((places, cohort.n), np.nan, dtype) for name in save}
     rows = int(care.acts.max()) + 1 if care is not None else 0
     ledger = {name: np.full((rows, cohort.n), np.nan, dtype) for name in LEDGER} if rows else {}
-    keep = np.asarray([schedule.bound(day) for day in days], np.int32)
+    keep = np.asarray([schedule.bound(day) for day in days], np.int32) if bounds is None else bounds.astype(np.int32)
     status = cohort.status.copy()
     rate = cohort.rate if clinic is None or care is None else fastest(model, cohort, clinic, care)
     factor = buckets(model, rate, tableau) if backend != "reference" else np.ones(cohort.n)
@@ -175,7 +180,8 @@ def solve(
             )
             status[mine[~finite]] = NOT_FINITE
         return _solution(result, saved, status, ledger)
-    constants = jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch))
+    each = schedule.timeline.each
+    constants = () if each else jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch, keep))
     written = np.zeros(rows, np.int32)  # bounds of the ledger's rows
     if care is not None:
         written[care.acts[care.acts >= 0]] = np.flatnonzero(care.acts >= 0)
@@ -186,7 +192,8 @@ def solve(
         with jax.enable_x64(dtype == np.float64), jax.default_device(device):
             p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
             mine = None if care is None else _of(care, rows, dtype)
-            out = run(p, y0, *constants, refine[factor[block[0]]], keep, mine, written)
+            line, look, kept = constants if not each else _of_each(schedule.timeline, watch, keep, rows, dtype)
+            out = run(p, y0, line, look, refine[factor[block[0]]], kept, mine, written)
             take = slice(0, len(block))
             for name, values in out.endpoints.items():
                 result[name][block] = np.asarray(values)[take]
@@ -203,6 +210,9 @@ def solve(
         for start in range(0, len(members), BLOCK[backend])
     ]
     _everywhere(launch, blocks)
+    if bounds is not None:
+        for values in saved.values():
+            values[bounds < 0] = np.nan
     return _solution(result, saved, status, ledger)
 
 
@@ -226,6 +236,13 @@ def fastest(model: Model, cohort: Cohort, clinic: Clinic, care: Care) -> np.ndar
         with jax.enable_x64(True):
             found = np.maximum(found, np.asarray(model.max_rate(struct.unflatten(model.Parameters, leaves))))
     return found
+
+
+def _of_each(timeline: Timeline, watch: Watch, keep: np.ndarray, rows: np.ndarray, dtype: Any) -> Any:
+    """What a block's patients have of timelines of their own."""
+    look = watch._replace(inside=watch.inside[..., rows], pick=watch.pick[..., rows])
+    mine = (jax.tree.map(lambda a: np.asarray(a)[..., rows], timeline), look, keep[:, rows])
+    return jax.tree.map(lambda a: _as(a, dtype), mine)
 
 
 def _of(care: Care, rows: np.ndarray, dtype: Any) -> Care:
@@ -281,23 +298,32 @@ def _compiled(model: Model, plan: Plan, backend: str) -> Any:
     def block(
         p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: Any, keep: Any, care: Any, written: Any
     ) -> Any:
-        def one(p: Any, y0: Any, own: Any) -> Any:
+        def one(p: Any, y0: Any, own: Any, along: Any) -> Any:
             whole = None if care is None else care._replace(**own)
+            line, look, kept = along or (timeline, watch, keep)
             scale = pieces.scales(model, plan.columns, p)
-            out = trajectory(model, plan, p, y0, scale, timeline, watch, refine, whole)
-            saved = {name: values[keep] for name, values in out.saved.items()}
+            out = trajectory(model, plan, p, y0, scale, line, look, refine, whole)
+            saved = {name: _places(values, kept) for name, values in out.saved.items()}
             return out._replace(saved=saved, final=None, ledger=tuple(v[written] for v in out.ledger if len(written)))
 
         own = {} if care is None else {name: getattr(care, name) for name in ("factor", "taken", "course")}
+        along = (timeline, watch, keep) if plan.each else ()
         if backend == "reference":
             # saved arrays carry time first and the patient last, under vmap as in a block
-            out = jax.vmap(one, (0, 0, -1))(p, y0, own)
+            last = jax.tree.map(lambda a: -1 if jnp.ndim(a) > 1 else None, along)
+            last = (last[0], last[1]._replace(first=None, window=None), -1) if plan.each else ()
+            out = jax.vmap(one, (0, 0, -1, last))(p, y0, own, along)
             return out._replace(
                 saved={name: values.T for name, values in out.saved.items()}, ledger=tuple(v.T for v in out.ledger)
             )
-        return one(p, y0, own)
+        return one(p, y0, own, along)
 
     return jax.jit(block)
+
+
+def _places(values: Any, keep: Any) -> Any:
+    """Values at bounds to keep, `[bound, patient]` by `[place]`, or by `[place, patient]` of patients' own."""
+    return jnp.take_along_axis(values, keep, axis=0) if keep.ndim == 2 else values[keep]
 
 
 def reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
@@ -308,7 +334,7 @@ def reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
 def watched(endpoints: Sequence[Endpoint], schedule: Schedule) -> Watch:
     """When and how the endpoints of a timeline look; NumPy where its times are known."""
     inside, pick, first = windows(endpoints, schedule)
-    shape = (len(endpoints), len(schedule.timeline.steps))
+    shape = (len(endpoints), *np.shape(schedule.timeline.steps))
     xp = jnp if any(isinstance(a, jax.Array) for a in (*inside, *pick)) else np
     return Watch(
         xp.asarray(inside, float).reshape(shape),

@@ -46,7 +46,7 @@ _FIELDS = (
     ),
     *("steps", "fresh", "changed", "inside", "pick", "first", "window", "number", "keep", "saved", "saved_step"),
     *("endpoint", "finite", "threads"),
-    *("visit", "acts", "slot", "knot", "rule", "factor", "taken", "course", "knots", "ledger"),
+    *("visit", "acts", "slot", "knot", "rule", "factor", "taken", "course", "knots", "ledger", "reset"),
 )
 _WHOLE = {"groups", "wide", "segments", "saved_step", "threads", "knots"}
 
@@ -128,6 +128,8 @@ def run(
     given.saved = hold.pointers([saved.get(name) for name in made.program.observables])
     given.endpoint = hold.pointers([endpoints[name] for name in made.program.endpoints])
     in_turns(made.library.thrombojax_run, given, made.lanes)
+    if timeline.each:
+        return finite[rows] != 0
     place = places(keep, len(timeline.steps))
     for day, written in enumerate(place[keep]):  # days nearer to each other than bounds are have one place
         if written != day:
@@ -152,6 +154,15 @@ def places(keep: np.ndarray, segments: int) -> np.ndarray:
     """Where the values of each bound are kept (`[segments + 1]`, -1: nowhere)."""
     position = np.full(segments + 1, -1, np.int32)
     position[keep] = np.arange(len(keep))
+    return position
+
+
+def own_places(keep: np.ndarray, segments: int) -> np.ndarray:
+    """The same of patients' own timelines, `[segments + 1, patient]`; keep: `[place, patient]` bounds, -1: none."""
+    position = np.full((segments + 1, keep.shape[1]), -1, np.int32)
+    for place, bounds in enumerate(keep):
+        mine = np.flatnonzero(bounds >= 0)
+        position[bounds[mine], mine] = place
     return position
 
 
@@ -193,13 +204,7 @@ def job(
     segments = len(timeline.steps)
     steps = counted(np.asarray(timeline.steps), refine)
     h = np.asarray(timeline.length) / np.maximum(steps, 1)
-    switches = [
-        np.asarray(timeline.era),
-        *(np.asarray(timeline.phase[key]) for key in plan.phases),
-        *np.asarray(timeline.rate).T,
-        *([np.asarray(care.knot)] if care is not None else []),
-    ]
-    jumps = _differs(switches, segments)
+    jumps = np.ones(segments, bool) if timeline.each else _jumps(plan, timeline, care)
     # In the reducers' own order, whatever order a study has them in. One that is missing is one that nothing reads (`day`,
     # beside `visits`), or makes the endpoint missing.
     numbers = [
@@ -219,18 +224,19 @@ def job(
         length=array(timeline.length),
         h=array(h),
         era=array(timeline.era),
-        dose=array(np.asarray(timeline.dose).T),
-        rate=array(np.asarray(timeline.rate).T),
+        dose=array(np.moveaxis(timeline.dose, 1, 0)),
+        rate=array(np.moveaxis(timeline.rate, 1, 0)),
         phase=array([timeline.phase[key] for key in plan.phases] or [0]),
         steps=array(steps, np.int32),
-        fresh=array(jumps | np.any(np.asarray(timeline.dose) != 0, axis=1), np.uint8),
-        changed=array(jumps | _differs([h], segments), np.uint8),
+        fresh=array(jumps if timeline.each else jumps | np.any(np.asarray(timeline.dose) != 0, axis=1), np.uint8),
+        changed=array(jumps if timeline.each else jumps | _differs([h], segments), np.uint8),
         inside=array(watch.inside),
         pick=array(watch.pick),
         first=array(watch.first),
         window=array(watch.window),
         number=array(numbers or [0]),
-        keep=array(places(keep, segments), np.int32),
+        keep=array(own_places(keep, segments) if timeline.each else places(keep, segments), np.int32),
+        reset=array(timeline.reset if timeline.each else [0]),
         saved=hold.pointers([None for _ in program.observables]),
         saved_step=len(finite),
         finite=hold.address(finite),
@@ -248,6 +254,17 @@ def _clinic(care: Care, hold: Hold) -> dict[str, int]:
         **{name: array(getattr(care, name)) for name in ("factor", "taken", "course")},
         "knots": np.shape(care.course)[1],
     }
+
+
+def _jumps(plan: Plan, timeline: Timeline, care: Care | None) -> np.ndarray:
+    """Segments at whose start a switch changes."""
+    switches = [
+        np.asarray(timeline.era),
+        *(np.asarray(timeline.phase[key]) for key in plan.phases),
+        *np.asarray(timeline.rate).T,
+        *([np.asarray(care.knot)] if care is not None else []),
+    ]
+    return _differs(switches, len(timeline.steps))
 
 
 def _differs(rows: Sequence[np.ndarray], segments: int) -> np.ndarray:

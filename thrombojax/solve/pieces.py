@@ -54,6 +54,8 @@ class Plan(NamedTuple):
     infusions: bool
     stepper: Stepper = FixedSteps()
     clinic: Clinic | None = None
+    each: bool = False
+    """Whether every patient has a timeline of its own: its arrays then have the patient as their last axis."""
 
     @property
     def observables(self) -> tuple[str, ...]:

@@ -103,6 +103,12 @@ def cross(
     def step(k: Any, y: Flat) -> Flat:
         return runge_kutta(stepper.tableau, derivative, start + k.astype(dtype) * h, y, h, exact)
 
+    if jnp.ndim(steps):  # each patient its own number: those that are done wait for the others
+
+        def masked(k: Any, y: Flat) -> Flat:
+            return tuple(jnp.where(k < steps, new, old) for new, old in zip(step(k, y), y, strict=True))
+
+        return jax.lax.fori_loop(0, jnp.max(steps), masked, y)
     if not stepper.most:
         return jax.lax.fori_loop(0, steps, step, y)
 
@@ -129,7 +135,7 @@ def runge_kutta(tableau: Tableau, derivative: Derivative, t: Scalar, y: Flat, h:
         trial, slopes = carry
         k = derivative(t + at[s] * h, trial)
         slopes = tuple(a.at[s].set(v) for a, v in zip(slopes, k, strict=True))
-        ahead = h * weights[s]
+        ahead = [h * weights[s][j] for j in range(stages)]
         trial = tuple(
             _choose(known[i], places[s]) if i in known else y[i] + sum(ahead[j] * slopes[i][j] for j in range(stages))
             for i in range(len(y))

@@ -82,6 +82,8 @@ def trajectory(
     def segment(carry: Any, part: Any) -> tuple[Any, Any]:
         flat, reduced, before, memory = carry
         line, jumped, inside, pick, at = part
+        if plan.each:
+            flat = tuple(jnp.where(line.reset > 0.0, first, now) for first, now in zip(flat0, flat, strict=True))
         p = patient(at.knot if care is not None else None)
         into = pieces.targets(model, plan, p, scale)
         u = Inputs({key: line.phase[key] for key in plan.phases}, line.era)
@@ -141,9 +143,9 @@ def trajectory(
     start = pieces.begin(plan, at0, 0.0 * flat0[0], watch.first, watch.numbers, visit0)
     parts = (
         timeline._replace(position=jnp.zeros_like(timeline.start)),
-        fresh(timeline, care),
-        watch.inside.T,
-        watch.pick.T,
+        jnp.ones(len(timeline.start), bool) if plan.each else fresh(timeline, care),
+        jnp.moveaxis(watch.inside, 1, 0),
+        jnp.moveaxis(watch.pick, 1, 0),
         _Along(care.visit[1:], care.acts[1:], care.slot, care.knot) if care is not None else (),
     )
     body = jax.checkpoint(segment) if isinstance(plan.stepper, FixedSteps) and plan.stepper.most else segment
