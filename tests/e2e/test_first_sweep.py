@@ -14,7 +14,6 @@ import studies
 from studies import alone, changed
 
 import thrombojax as tj
-from thrombojax.endpoints import REDUCERS
 
 N = 300
 STUDY = changed(patients={"n": N})
@@ -62,7 +61,7 @@ def test_xarray_opens_it_with_names_coordinates_and_units(out):
         assert data["platelets"].dims == ("dose", "arm", "time", "patient")
         assert data["platelets"].attrs["units"] == "1/nL"
         assert data["tpo"].attrs["units"]
-        for name in REDUCERS:
+        for name in (e["reducer"] for e in studies.ENDPOINTS):
             endpoint = data[f"the_{name}"]
             assert endpoint.dims == ("dose", "arm", "patient")
             assert endpoint.attrs["units"]
@@ -145,7 +144,7 @@ def test_export_makes_a_table_that_other_tools_read(folder, out):
     with tj.open(out) as data:
         for row in (rows[0], rows[617], rows[-1]):
             cell = data.sel(dose=float(row["dose"]), arm=row["arm"], patient=int(row["patient"]))
-            for name in REDUCERS:
+            for name in (e["reducer"] for e in studies.ENDPOINTS):
                 said_here, there = row[f"the_{name}"], float(cell[f"the_{name}"])
                 assert said_here == "" if np.isnan(there) else np.float32(said_here) == np.float32(there)
     assert all(float(row["body.weight"]) >= 40 for row in rows)

@@ -18,7 +18,6 @@ from studies import Said, alone, assert_refused, assert_same_bytes, changed
 
 import thrombojax as tj
 from thrombojax.store import parts_folder, read_manifest
-from thrombojax.study import file_layout
 
 SHARD, N = 64, 500
 TABLE = "weight,baseline_platelets\n" + "".join(f"{50 + i % 60},{100 + i % 300}\n" for i in range(N))
@@ -180,7 +179,7 @@ def test_stop_after_a_while_and_go_on_until_it_is_done(tmp_path, sh, undisturbed
 @pytest.fixture
 def small_shards(monkeypatch):
     """In this process too."""
-    monkeypatch.setattr(plan, "SHARD_PATIENTS", SHARD)
+    monkeypatch.setattr(file_layout, "SHARD_PATIENTS", SHARD)
 
 
 @pytest.mark.usefixtures("small_shards")

@@ -179,7 +179,7 @@ def solve(
                 ledger,
             )
             status[mine[~finite]] = NOT_FINITE
-        return _solution(result, saved, status, ledger)
+        return _solution(result, saved, status, ledger, bounds)
     each = schedule.timeline.each
     constants = () if each else jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch, keep))
     written = np.zeros(rows, np.int32)  # bounds of the ledger's rows
@@ -210,19 +210,22 @@ def solve(
         for start in range(0, len(members), BLOCK[backend])
     ]
     _everywhere(launch, blocks)
-    if bounds is not None:
-        for values in saved.values():
-            values[bounds < 0] = np.nan
-    return _solution(result, saved, status, ledger)
+    return _solution(result, saved, status, ledger, bounds)
 
 
 def _solution(
-    result: dict[str, np.ndarray], saved: dict[str, np.ndarray], status: np.ndarray, ledger: dict[str, np.ndarray]
+    result: dict[str, np.ndarray],
+    saved: dict[str, np.ndarray],
+    status: np.ndarray,
+    ledger: dict[str, np.ndarray],
+    bounds: np.ndarray | None,
 ) -> Solution:
-    """With nothing but NaN for patients that have no result."""
+    """With nothing but NaN for patients that have no result, and where a patient has no place."""
     bad = status != OK
     for values in (*result.values(), *saved.values(), *ledger.values()):
         values[..., bad] = np.nan
+    for values in saved.values() if bounds is not None else ():
+        values[bounds < 0] = np.nan
     return Solution(result, saved, status, ledger)
 
 
