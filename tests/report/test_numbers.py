@@ -42,7 +42,7 @@ def test_endpoint_percentiles_are_numpys_and_a_day_that_never_came_is_after_all_
 
 
 def test_a_sample_is_even_bounded_and_read_from_few_chunks(file, monkeypatch):
-    monkeypatch.setattr(reading, "MOST_CHUNKS", 2)
+    monkeypatch.setattr(reading, "MOST_BLOCKS", 2)
     with open_results(file) as results:
         variable = results.endpoints[0]
         chosen = sample(results, variable, 20)

@@ -158,16 +158,21 @@ def export(
     trajectories: Annotated[
         bool, typer.Option("--trajectories", help="One row per patient and time, not per patient.")
     ] = False,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="One row per patient and visit: seen, decided, given.")
+    ] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Add the patients' parameters as columns.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write a results file as one tidy table.
 
-    For R and friends: one row per patient, arm and grid point.
+    For R and friends: one row per patient, arm and grid point, and per trial where there are replicates.
     """
+    if trajectories and ledger:
+        raise typer.BadParameter("--trajectories and --ledger exclude each other: they are two tables")
     from thrombojax import store
 
-    what = "trajectories" if trajectories else "endpoints"
+    what = "trajectories" if trajectories else "ledger" if ledger else "endpoints"
     rows = store.export(results, out, what=what, parameters=parameters, overwrite=overwrite)
     print(f"{out}: {rows} rows")
 
@@ -176,14 +181,25 @@ def export(
 def report(
     results: options.Results,
     out: Annotated[Path, options.out("OUT.png|svg", "Where the figure goes; its ending says which kind.")],
+    observed: Annotated[
+        Path | None,
+        typer.Option(
+            "--observed",
+            metavar="DATA.csv",
+            help="Draw these counts over simulated ones: columns ID, TIME (days), DV (1e9/L), ARM.",
+        ),
+    ] = None,
 ) -> None:
     """Draw a results file.
 
-    Percentile bands per arm and an endpoint table.
+    Percentile bands per arm and an endpoint table; or a visual predictive check of observed counts.
     """
     from thrombojax import report as reports
 
-    print(reports.render(results, out))
+    if observed is None:
+        print(reports.render(results, out))
+    else:
+        print(reports.predictive_check(results, observed, out), out, sep="\n")
 
 
 @app.command()

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from thrombojax.report.endpoints import build
 from thrombojax.report.panels import Curve, Panel, Row, endpoint_rows, trajectory_rows
 from thrombojax.report.reading import Results
 from thrombojax.report.summary import PERCENTS, facts_text
-from thrombojax.report.table import Table, blocks, build, widths
+from thrombojax.report.table import Table, blocks, widths
+from thrombojax.report.table import notes as table_notes
 
 DPI = 160
 WIDTH = 9.0  # inches: on a README page a point is about a pixel
@@ -54,17 +56,17 @@ def draw(results: Results) -> Any:
 
     notes: list[str] = []
     rows = trajectory_rows(results, notes) if results.trajectories else endpoint_rows(results, notes)
-    table = build(results, MOST_ROWS) if results.endpoints else None
+    tables = build(results, MOST_ROWS) if results.endpoints else []
     title = textwrap.wrap(results.title, 95)[:3]
-    caption = textwrap.wrap(_caption(results, rows, table, notes), 150)
-    parts = list(blocks(table, TABLE_CHARACTERS)) if table else []
+    caption = textwrap.wrap(_caption(results, rows, tables, notes), 150)
+    parts = [part for table in tables for part in blocks(table, TABLE_CHARACTERS)]
     height = 0.12 + LINE * 1.25 * len(title) + sum(_place(row).total for row in rows)
     height += sum(map(_table_height, parts)) + LINE * (len(caption) + 0.6)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
         top = 0.12
         for line in title:
-            _text(figure, 0.1, top, line, size=10.5, weight="bold")
+            text_at(figure, 0.1, top, line, size=10.5, weight="bold")
             top += LINE * 1.25
         for row in rows:
             _draw_row(figure, row, top)
@@ -73,7 +75,7 @@ def draw(results: Results) -> Any:
             _draw_table(figure, part, top)
             top += _table_height(part)
         for line in caption:
-            _text(figure, 0.1, top, line, size=7.5, color=GREY)
+            text_at(figure, 0.1, top, line, size=7.5, color=GREY)
             top += LINE
     return figure
 
@@ -86,13 +88,13 @@ def save(figure: Any, path: Path, kind: str) -> None:
         figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
-def _caption(results: Results, rows: list[Row], table: Table | None, notes: list[str]) -> str:
+def _caption(results: Results, rows: list[Row], tables: list[Table], notes: list[str]) -> str:
     line, band = ("Dot: median", "bars") if rows[0].categories else ("Line: median", "bands")
     shades = max((row.shades for row in rows), key=len)
     spans = " and ".join(f"{low}-{high} %" for low, high in reversed(shades))
     drawn = f"{line}; {band}: {spans} of patients" if spans else line
     facts = "; ".join([*facts_text(results, drawn=bool(results.trajectories)), *notes])
-    return " ".join([f"{drawn}.", *(["Table:", *table.notes] if table else []), facts + "."])
+    return " ".join([f"{drawn}.", *(["Table:", *table_notes(tables)] if tables else []), facts + "."])
 
 
 # ---- panels ----
@@ -143,7 +145,7 @@ def _draw_row(figure: Any, row: Row, top: float) -> None:
     for i, panel in enumerate(row.panels):
         line, column = divmod(i, place.columns)
         left = place.left + column * (place.width + place.gap)
-        axes = _axes(figure, left, top + place.above + line * place.step, place.width, place.height)
+        axes = axes_at(figure, left, top + place.above + line * place.step, place.width, place.height)
         axes.set_title(textwrap.shorten(panel.title, int(place.width / 0.07), placeholder="..."))
         here = limits or _limits(panel.curves, row)
         if row.categories:
@@ -157,10 +159,10 @@ def _draw_row(figure: Any, row: Row, top: float) -> None:
             axes.set_xlabel(row.x_label, labelpad=2)
     if shared:
         middle = top + place.above + ((place.lines - 1) * place.step + place.height) / 2
-        _text(figure, 0.12, middle, row.y_label, rotation=90, va="center", ha="center", size=8.5)
+        text_at(figure, 0.12, middle, row.y_label, rotation=90, va="center", ha="center", size=8.5)
 
 
-def _axes(figure: Any, left: float, top: float, width: float, height: float) -> Any:
+def axes_at(figure: Any, left: float, top: float, width: float, height: float) -> Any:
     """Axes placed in inches, from the left and from the top."""
     wide, high = figure.get_size_inches()
     return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
@@ -191,7 +193,7 @@ def _draw_curves(axes: Any, panel: Panel, row: Row, limits: tuple[float, float])
     margin = 0.03 * (last - first) if not row.y_label else 0.0
     axes.set_xlim(first - margin, last + (margin or (0.5 if first == last else 0.0)))
     days = row.x_label.startswith("time (day")
-    axes.xaxis.set_major_locator(FixedLocator(list(_weeks(first, last))) if days else MaxNLocator(6))
+    axes.xaxis.set_major_locator(FixedLocator(list(week_ticks(first, last))) if days else MaxNLocator(6))
 
 
 def _draw_ranges(axes: Any, panel: Panel, row: Row, limits: tuple[float, float]) -> None:
@@ -217,7 +219,7 @@ def _short(names: Sequence[str]) -> list[str]:
     return [name if len(name) <= 32 else name[:30] + "..." for name in names]
 
 
-def _weeks(first: float, last: float) -> np.ndarray:
+def week_ticks(first: float, last: float) -> np.ndarray:
     """Ticks at whole weeks, as protocols count."""
     steps = (1, 2, 7, 14, 28, 56, 91, 182, 364, 728)
     step = next((s for s in steps if (last - first) / s <= 7), 1456)
@@ -255,7 +257,7 @@ def _legend(figure: Any, row: Row, top: float, left: float) -> None:
     handles = [Line2D([], [], color=_colour(c), lw=2, label=c.name) for c in curves]
     title = row.legend.strip()
     if title:
-        _text(figure, left, top, title, size=8)
+        text_at(figure, left, top, title, size=8)
         left += 0.068 * len(title) + 0.1
     wide, high = figure.get_size_inches()
     figure.legend(
@@ -272,25 +274,28 @@ def _legend(figure: Any, row: Row, top: float, left: float) -> None:
 # ---- text ----
 
 
-def _text(figure: Any, left: float, top: float, text: str, **how: Any) -> None:
+def text_at(figure: Any, left: float, top: float, text: str, **how: Any) -> None:
     wide, high = figure.get_size_inches()
     figure.text(left / wide, 1 - top / high, text, **{"va": "top", "ha": "left", "parse_math": False, **how})
 
 
 def _table_height(part: Table) -> float:
-    return LINE * (len(part.rows) + 2) + 0.22
+    return LINE * (len(part.rows) + (3.4 if part.title else 2)) + 0.22
 
 
 def _draw_table(figure: Any, part: Table, top: float) -> None:
-    """Heads, units, a rule, rows; columns as wide as their longest text."""
+    """The title, if any, heads, units, a rule, rows; columns as wide as their longest text."""
+    if part.title:
+        text_at(figure, 0.1, top, part.title, size=8.5)
+        top += 1.4 * LINE
     sizes = widths(part)
     character = min(0.072, (WIDTH - 0.2) / (sum(sizes) + 2.5 * len(sizes)))
     lefts = 0.1 + character * (np.cumsum([0, *sizes[:-1]]) + 2.5 * np.arange(len(sizes)))
     for left, cells, named in _table_columns(part, lefts):
-        _text(figure, left, top, cells[0].replace("_", " "), size=8, weight="bold")
-        _text(figure, left, top + LINE, cells[1], size=7.5, color=GREY)
+        text_at(figure, left, top, cells[0].replace("_", " "), size=8, weight="bold")
+        text_at(figure, left, top + LINE, cells[1], size=7.5, color=GREY)
         for i, cell in enumerate(cells[2:]):
-            _text(figure, left, top + LINE * (i + 2) + 0.06, cell, size=8, color=INK if named else "#333333")
+            text_at(figure, left, top + LINE * (i + 2) + 0.06, cell, size=8, color=INK if named else "#333333")
     _rule(figure, top + 2 * LINE + 0.02)
 
 

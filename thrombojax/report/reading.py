@@ -13,8 +13,10 @@ import numpy as np
 from thrombojax.errors import InputError, Problem
 from thrombojax.store.results import coordinate, damage, dims, reading, variables
 
-ARM, TIME, PATIENT, STATUS = "arm", "time", "patient", "status"
-MOST_CHUNKS = 256  # that a sample of one cell is read from, unless it needs more
+ARM, TRIAL, TIME, VISIT, PATIENT, STATUS = "arm", "trial", "time", "visit", "patient", "status"
+SEEN = "ledger/seen"
+MOST_BLOCKS = 256  # that a sample of one cell is read from, unless it needs more
+BLOCK_VALUES = 2**18  # small trials are read together, up to so many numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +31,29 @@ class Axis:
 
 @dataclass(frozen=True)
 class Variable:
-    """An endpoint (axis..., arm, patient) or a trajectory (axis..., arm, time, patient)."""
+    """An endpoint (axis..., arm, patient) or a trajectory (axis..., arm, time, patient); with trials after `arm`.
+
+    yes_no: 1 or 0 in the file, reported as a share in %.
+    """
 
     name: str
     label: str
     unit: str
+    yes_no: bool = False
+
+    @property
+    def of_days(self) -> bool:
+        """Whether it is a day, which may never come: then it is missing in the file."""
+        return self.unit in ("day", "days", "d")
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A results file that is open for reading. axes: the study's; failed, total: trajectories; facts: provenance."""
+    """A results file that is open for reading.
+
+    axes: the study's; trials: replicates of the trial, 0 where there is one population; patients: of one trial; failed,
+    total: trajectories; facts: provenance.
+    """
 
     file: h5py.File
     path: Path
@@ -46,6 +61,7 @@ class Results:
     axes: tuple[Axis, ...]
     arms: Axis
     time: Axis | None
+    trials: int
     patients: int
     endpoints: tuple[Variable, ...]
     trajectories: tuple[Variable, ...]
@@ -57,6 +73,11 @@ class Results:
     def sizes(self) -> tuple[int, ...]:
         """Sizes of the study axes and of `arm`, in the order in which a cell is indexed."""
         return (*(len(axis.values) for axis in self.axes), len(self.arms.values))
+
+    @property
+    def people(self) -> int:
+        """Patients of a cell, those of all its trials; they are counted one trial after another."""
+        return self.patients * (self.trials or 1)
 
 
 @contextmanager
@@ -75,16 +96,19 @@ def _results(file: h5py.File, path: Path) -> Results:
     for name, data in variables(file).items():
         role = data.attrs.get("role", "")
         tail = {"endpoint": (ARM, PATIENT), "trajectory": (ARM, TIME, PATIENT)}.get(role, ())
-        if "/" in name or not tail or dims(data)[-len(tail) :] != tail:
+        own = tuple(dim for dim in dims(data) if dim != TRIAL)
+        if "/" in name or not tail or own[-len(tail) :] != tail:
             continue  # a parameter, a status, or a number that is not each patient's
-        axes = dims(data)[: -len(tail)]
+        axes = own[: -len(tail)]
         if names not in (None, axes):
             raise InputError(Problem(str(path), f"{name!r} has the axes {axes}, other variables have {names}"))
         names = axes
-        found[role].append(Variable(name, _label(data, name), _unit(data)))
+        yes_no = data.attrs.get("reducer") == "response"
+        found[role].append(Variable(name, _label(data, name), "%" if yes_no else _unit(data), yes_no))
     if names is None:
         raise InputError(Problem(str(path), "holds no endpoint and no trajectory by arm, nothing to report"))
     facts = dict(file["provenance"].attrs) if "provenance" in file else {}
+    trials = len(file[TRIAL]) if TRIAL in file else 0
     failed, total = _failures(file)
     return Results(
         file,
@@ -93,6 +117,7 @@ def _results(file: h5py.File, path: Path) -> Results:
         tuple(_axis(file, name) for name in names),
         _axis(file, ARM),
         _axis(file, TIME) if found["trajectory"] else None,
+        trials,
         len(file[PATIENT]),
         tuple(found["endpoint"]),
         # platelets first: they are what the house is about
@@ -121,7 +146,8 @@ def _failures(file: h5py.File) -> tuple[int, int]:
     if STATUS not in file:
         return 0, 0
     data = file[STATUS]
-    return sum(int(np.count_nonzero(data[cell])) for cell in np.ndindex(data.shape[:-1])), int(data.size)
+    cells = data.shape[: -2 if TRIAL in dims(data) else -1]
+    return sum(int(np.count_nonzero(data[cell])) for cell in np.ndindex(cells)), int(data.size)
 
 
 def _title(facts: dict[str, Any], path: Path) -> str:
@@ -133,41 +159,97 @@ def _title(facts: dict[str, Any], path: Path) -> str:
         return path.stem
 
 
+# ---- patients of a cell, read in blocks ----
+#
+# A block is a range of a cell's patients that is read at once: a chunk of the file or, since a trial is a chunk at least,
+# several small trials.
+
+
+def _starts(results: Results, data: h5py.Dataset) -> np.ndarray:
+    """First patient of each block, ascending. A virtual dataset has no chunks of its own."""
+    width = data.chunks[-1] if data.chunks else min(data.shape[-1], 4096)
+    if width < results.patients or not results.trials:
+        inside = np.arange(0, results.patients, width)
+        return (np.arange(results.trials or 1)[:, None] * results.patients + inside).ravel()
+    times = data.shape[-2] if dims(data)[-2:-1] != (TRIAL,) else 1
+    together = max(1, BLOCK_VALUES // (times * results.patients))
+    return np.arange(0, results.trials, together) * results.patients
+
+
+def _read(results: Results, data: h5py.Dataset, cell: Sequence[int], start: int, stop: int) -> np.ndarray:
+    """Values of one block: [patient], or [time, patient]."""
+    if not results.trials:
+        return data[(*cell, ..., slice(start, stop))]
+    trial, first = divmod(start, results.patients)
+    count = -(-(first + stop - start) // results.patients)
+    if count == 1:
+        return data[(*cell, trial, ..., slice(first, first + stop - start))]
+    block = np.moveaxis(data[(*cell, slice(trial, trial + count))], 0, -2)
+    return block.reshape(*block.shape[:-2], -1)
+
+
 def sample(results: Results, variable: Variable, most: int) -> np.ndarray:
     """Indices, ascending, of `most` patients (all, if there are fewer), spread evenly over all.
 
-    They come from some of the file's chunks, also evenly spread: a chunk is read as a whole, so patients from every
-    chunk would cost the reading of the whole variable.
+    They come from some of the file's blocks, also evenly spread: a block is read as a whole, so patients from every
+    block would cost the reading of the whole variable.
     """
-    width = _chunk(results.file[variable.name])
-    count = -(-results.patients // width)
-    enough = max(MOST_CHUNKS, -(-most // width) + 1)  # one more, as the last chunk may hold few
-    chunks = np.unique(np.linspace(0, count - 1, min(count, enough)).round().astype(np.int64))
-    patients = (chunks[:, None] * width + np.arange(width)).ravel()
-    patients = patients[patients < results.patients]
+    return _evenly(_starts(results, results.file[variable.name]), results.people, most)
+
+
+def _evenly(starts: np.ndarray, total: int, most: int) -> np.ndarray:
+    stops = np.append(starts[1:], total)
+    enough = max(MOST_BLOCKS, -(-most // int(stops[0] - starts[0])) + 1)  # one more, as the last block may hold few
+    blocks = np.unique(np.linspace(0, len(starts) - 1, min(len(starts), enough)).round().astype(np.int64))
+    patients = np.concatenate([np.arange(starts[b], stops[b]) for b in blocks])
     if len(patients) <= most:
         return patients
     return patients[np.linspace(0, len(patients) - 1, most).round().astype(np.int64)]
 
 
-def _chunk(data: h5py.Dataset) -> int:
-    """Patients that are read at once; a virtual dataset has no chunks of its own."""
-    return data.chunks[-1] if data.chunks else min(data.shape[-1], 4096)
-
-
 def values(results: Results, variable: Variable, cell: Sequence[int], chosen: np.ndarray) -> np.ndarray:
-    """Values of the chosen patients in one cell, without those who failed: [patient], or [time, patient].
+    """Values of the chosen patients in one cell, without those who failed: [patient], or [time, patient]."""
+    kept, well = _chosen(results, variable, cell, chosen)
+    return kept[..., well]
 
-    Read chunk by chunk, so that memory holds the sample and not the population.
+
+def by_trial(
+    results: Results, variable: Variable, cell: Sequence[int], most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All trials, a few at a time: values [trial, patient] or [time, trial, patient], and who of them did not fail.
+
+    A trial of more than `most` patients is thinned to so many. What is one population is one trial.
+    """
+    starts = _starts(results, results.file[variable.name])
+    if results.trials and len(starts) <= results.trials and results.patients <= most:
+        for start, stop in zip(starts, np.append(starts[1:], results.people), strict=True):
+            kept, well = _chosen(results, variable, cell, np.arange(start, stop))
+            yield kept.reshape(*kept.shape[:-1], -1, results.patients), well.reshape(-1, results.patients)
+        return
+    within = _evenly(starts[starts < results.patients], results.patients, most)
+    for trial in range(results.trials or 1):
+        kept, well = _chosen(results, variable, cell, trial * results.patients + within)
+        yield kept[..., None, :], well[None, :]
+
+
+def _chosen(
+    results: Results, variable: Variable, cell: Sequence[int], chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the chosen patients, and who of them did not fail.
+
+    Read block by block, so that memory holds the sample and not the population.
     """
     data = results.file[variable.name]
-    width = _chunk(data)
-    pieces = []
+    starts = _starts(results, data)
+    stops = np.append(starts[1:], results.people)
+    pieces, well = [], []
     with damage(results.path):
-        for start in np.unique(chosen // width) * width:
-            here = chosen[(chosen >= start) & (chosen < start + width)] - start
-            kept = data[(*cell, ..., slice(start, start + width))][..., here]
+        for block in np.unique(np.searchsorted(starts, chosen, side="right") - 1):
+            start, stop = int(starts[block]), int(stops[block])
+            here = chosen[(chosen >= start) & (chosen < stop)] - start
+            pieces.append(_read(results, data, cell, start, stop)[..., here])
             if STATUS in results.file:
-                kept = kept[..., results.file[STATUS][(*cell, slice(start, start + width))][here] == 0]
-            pieces.append(kept)
-    return np.concatenate(pieces, axis=-1)
+                well.append(_read(results, results.file[STATUS], cell, start, stop)[here] == 0)
+            else:
+                well.append(np.ones(len(here), bool))
+    return np.concatenate(pieces, axis=-1), np.concatenate(well)

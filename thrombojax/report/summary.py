@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from thrombojax.report.intervals import exact_share, percentiles
 from thrombojax.report.reading import Results, Variable, sample, values
 
 PERCENTS = (5, 25, 50, 75, 95)
@@ -25,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """index: the cell's; quantiles: `[variable, percent]`, or `[percent, time]` of one trajectory; inf: never."""
+    """index: the cell's; quantiles: `[variable, percent]`, or `[percent, time]` of one trajectory; inf: never.
+
+    A yes/no endpoint has in their place the share in % and, on either side of it, its exact 95 % interval.
+    """
 
     index: Index
     quantiles: np.ndarray
@@ -66,7 +70,7 @@ def endpoint_quantiles(results: Results, cells: Sequence[tuple[int, ...]]) -> li
 
 def bands(results: Results, variable: Variable, cells: Sequence[tuple[int, ...]]) -> list[Summary]:
     """Percentiles of a trajectory against time in each cell, NaN where a cell has no patient left."""
-    chosen = sample(results, variable, _trajectory_sample(results))
+    chosen = sample(results, variable, trajectory_sample(results.file[variable.name].shape[-2]))
     made = []
     for cell in cells:
         data = values(results, variable, cell, chosen)
@@ -77,23 +81,26 @@ def bands(results: Results, variable: Variable, cells: Sequence[tuple[int, ...]]
     return made
 
 
-def _trajectory_sample(results: Results) -> int:
-    times = 1 if results.time is None else len(results.time.values)
+def trajectory_sample(times: int) -> int:
     return min(TRAJECTORY_SAMPLE, max(1000, TRAJECTORY_VALUES // times))
 
 
+def prepared(variable: Variable, data: np.ndarray) -> np.ndarray:
+    """Values of patients who did not fail as numbers to summarise: yes is 100 %, a day that is missing never came (inf)."""
+    data = data.astype(np.float64)
+    if variable.yes_no:
+        return 100 * data
+    return np.nan_to_num(data, nan=np.inf, posinf=np.inf, neginf=-np.inf) if variable.of_days else data
+
+
 def _quantiles(results: Results, variable: Variable, cell: tuple[int, ...], chosen: np.ndarray) -> np.ndarray:
-    """Percentiles [percent]. A day that is missing never came (inf); of other values only those present count."""
-    data = np.sort(values(results, variable, cell, chosen).astype(np.float64))  # NaN last
-    if variable.unit in ("day", "days", "d"):
-        data = np.nan_to_num(data, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    """Percentiles [percent] of the values that are present; of a yes/no endpoint the share and its interval."""
+    data = prepared(variable, values(results, variable, cell, chosen))
+    if not variable.yes_no:
+        return percentiles(data, PERCENTS)
     data = data[~np.isnan(data)]
-    if not len(data):
-        return np.full(len(PERCENTS), np.nan)
-    place = np.array(PERCENTS) / 100 * (len(data) - 1)
-    low, high = data[np.floor(place).astype(int)], data[np.ceil(place).astype(int)]
-    with np.errstate(invalid="ignore"):  # inf - inf, in the branch that is not taken
-        return np.where((low == high) | np.isinf(high), high, low + (high - low) * (place % 1))
+    low, share, high = exact_share(int(np.count_nonzero(data > 50)), len(data))
+    return 100 * np.array([low, low, share, high, high])
 
 
 def merge(summaries: Sequence[Summary]) -> list[Summary]:
@@ -165,7 +172,8 @@ def number_text(value: float) -> str:
 def facts_text(results: Results, drawn: bool) -> list[str]:
     """The caption's statements: patients, failures, precision, audit; drawn: and the bands' sample."""
     facts = results.facts
-    parts = [f"{grouped(results.patients)} patients per cell"]
+    patients = f"{grouped(results.patients)} patients per cell"
+    parts = [f"{grouped(results.trials)} trials of {patients}" if results.trials else patients]
     if results.total:
         parts.append(f"{grouped(results.failed)} of {grouped(results.total)} trajectories failed")
     if "precision" in facts:
@@ -176,8 +184,9 @@ def facts_text(results: Results, drawn: bool) -> list[str]:
         parts.append(f"99 % of relative errors below {error:.1e}{among}")
     else:
         parts.append("not audited")
-    for size, what, said in ((_trajectory_sample(results), "bands", drawn), (ENDPOINT_SAMPLE, "percentiles", True)):
-        if said and results.patients > size:
+    times = 1 if results.time is None else len(results.time.values)
+    for size, what, said in ((trajectory_sample(times), "bands", drawn), (ENDPOINT_SAMPLE, "percentiles", True)):
+        if said and results.people > size:
             parts.append(f"{what} from {grouped(size)} evenly chosen patients per cell")
     return parts
 

@@ -1,26 +1,13 @@
-"""The endpoint table: one row a cell, one column an endpoint, each entry a median with its 5th and 95th percentile."""
+"""Endpoint tables as plain text: columns, blocks no wider than a page, and the text itself."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import prod
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from thrombojax.errors import InputError, Problem
-from thrombojax.report.reading import Results, open_results
-from thrombojax.report.summary import (
-    PERCENTS,
-    cell_names,
-    endpoint_quantiles,
-    facts_text,
-    merge,
-    number_text,
-    thin,
-    unit_text,
-)
+from thrombojax.report.reading import open_results
+from thrombojax.report.summary import facts_text
 
 WIDTH = 100
 MOST_ROWS = 60
@@ -29,8 +16,9 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class Table:
-    """heads and units: of the columns; the first `named` columns name the cell, the rest are endpoints."""
+    """title: a line above, empty for none; heads and units: of the columns, of which the first `named` name the row."""
 
+    title: str
     named: int
     heads: tuple[str, ...]
     units: tuple[str, ...]
@@ -43,44 +31,23 @@ def table(results_path: str | Path) -> str:
 
     Raises InputError where the file is no results file or has no endpoints.
     """
+    from thrombojax.report.endpoints import build
+
     with open_results(results_path) as results:
         if not results.endpoints:
             raise InputError(Problem(str(results.path), "holds no endpoints, so there is no table"))
         made = build(results, MOST_ROWS)
         facts = "; ".join(facts_text(results, drawn=False))
     lines: list[str] = []
-    for part in blocks(made, WIDTH):
-        lines += [*_lines(part), ""]
-    return "\n".join([*lines, *made.notes, *textwrap.wrap(facts + ".", WIDTH)])
+    for part in (part for one in made for part in blocks(one, WIDTH)):
+        lines += [*([part.title, ""] if part.title else []), *_lines(part), ""]
+    return "\n".join([*lines, *notes(made), *textwrap.wrap(facts + ".", WIDTH)])
 
 
-def build(results: Results, most_rows: int) -> Table:
-    """The table of a file that has endpoints; rows evenly chosen where there are too many cells."""
-    grid = thin(results.sizes, most_rows)
-    summaries = merge(endpoint_quantiles(results, list(product(*grid))))
-    varied = [axis for axis in results.axes if len(axis.values) > 1]
-    arms = len(results.arms.values) > 1 or not varied
-    rows = [(*cell_names(results, s.index), *(_entry(quantiles) for quantiles in s.quantiles)) for s in summaries]
-    notes = ["Median [5 %, 95 %] over patients."]
-    shown, total = prod(map(len, grid)), prod(results.sizes)
-    if shown < total:
-        notes.append(f"{shown} of {total} cells are listed.")
-    if any("never" in entry for row in rows for entry in row):
-        notes.append("never: not within the study.")
-    columns = [*([("arm", "")] if arms else []), *((a.name, a.unit) for a in varied)]
-    columns += [(v.name, v.unit) for v in results.endpoints]
-    return Table(
-        len(varied) + arms,
-        tuple(name for name, _ in columns),
-        tuple(unit_text(unit) for _, unit in columns),
-        tuple(rows),
-        (" ".join(notes),),
-    )
-
-
-def _entry(quantiles: np.ndarray) -> str:
-    low, median, high = (number_text(quantiles[PERCENTS.index(p)]) for p in (5, 50, 95))
-    return low if low == median == high and low in ("never", "-") else f"{median} [{low}, {high}]"
+def notes(tables: Sequence[Table]) -> list[str]:
+    """What the tables say in words, each sentence once, as lines."""
+    said = dict.fromkeys(note for one in tables for note in one.notes)
+    return textwrap.wrap(" ".join(said), WIDTH, break_on_hyphens=False)
 
 
 def widths(table: Table) -> list[int]:
@@ -89,7 +56,10 @@ def widths(table: Table) -> list[int]:
 
 
 def blocks(table: Table, width: int) -> Iterator[Table]:
-    """The table cut into parts that are no wider than `width` characters, each with the columns that name the cell."""
+    """The table cut into parts that are no wider than `width` characters, each with the columns that name the row.
+
+    The title is the first part's.
+    """
     sizes = widths(table)
     named = list(range(table.named))
     fixed = sum(sizes[i] + len(_GAP) for i in named)
@@ -97,6 +67,7 @@ def blocks(table: Table, width: int) -> Iterator[Table]:
     for i in range(table.named, len(sizes)):
         if chosen and fixed + sum(sizes[j] + len(_GAP) for j in (*chosen, i)) - len(_GAP) > width:
             yield _columns(table, [*named, *chosen])
+            table = replace(table, title="")
             chosen = []
         chosen.append(i)
     yield _columns(table, [*named, *chosen])
@@ -106,7 +77,8 @@ def _columns(table: Table, chosen: Sequence[int]) -> Table:
     def take(row: Sequence[str]) -> tuple[str, ...]:
         return tuple(row[i] for i in chosen)
 
-    return Table(table.named, take(table.heads), take(table.units), tuple(take(row) for row in table.rows), table.notes)
+    rows = tuple(take(row) for row in table.rows)
+    return replace(table, heads=take(table.heads), units=take(table.units), rows=rows)
 
 
 def _lines(table: Table) -> list[str]:

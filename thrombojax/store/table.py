@@ -1,9 +1,9 @@
 """`export`: a results file as one tidy table, CSV or Parquet, streamed so that its size does not matter."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from .layout import PATIENT
 from .results import coordinate, damage, dims, reading, variables
 from .shards import disk_error
 
-TABLES = ("endpoints", "trajectories")
+TABLES = ("endpoints", "trajectories", "ledger")
+_ROLES = {"endpoints": ("endpoint", "status"), "trajectories": ("trajectory",), "ledger": ("trajectory",)}
+_ALONG = ("time", "visit")
 ROWS = 2**17  # rows of one Parquet row group, and about the rows held in memory
 
 Columns = dict[str, np.ndarray]
@@ -24,12 +26,19 @@ Columns = dict[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What the table is made of. axes: its key columns in order, patient last; columns: variables by column name."""
+    """What the table is made of. axes: its key columns in order; columns: variables by column name.
+
+    inner: the key columns whose rows of one cell lie together, the last of them running fastest; words: the texts of a
+    coded column, by code.
+    """
 
     axes: dict[str, np.ndarray]
     columns: dict[str, h5py.Dataset]
+    dims: dict[str, tuple[str, ...]]  # of the columns: asking the file for each block costs more than reading it
     units: dict[str, str]
     width: int  # patients read at once
+    inner: tuple[str, ...] = (PATIENT,)
+    words: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def export(
@@ -37,8 +46,9 @@ def export(
 ) -> int:
     """Writes a tidy table to OUT (.csv or .parquet) and returns its number of rows.
 
-    what: 'endpoints', one row per study axis, arm and patient, with the status and, if asked, the parameters; or
-    'trajectories', one row per study axis, arm, time and patient. A number that is missing is an empty cell (null).
+    what: 'endpoints', one row per study axis, arm, trial (if the study has replicates) and patient, with the status and,
+    if asked, the parameters; 'trajectories', one row per time too; or 'ledger', one row per visit, a patient's visits one
+    after another, with decisions in words. A number that is missing is an empty cell (null).
     Raises InputError for a wrong source, kind of table or output; RunError for a full disk or without pyarrow.
     """
     path, out = Path(path), Path(out)
@@ -72,16 +82,21 @@ def export(
 
 def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
     """Which columns the table has: the root's variables by patient, and parameters whose dimensions fit the table."""
-    roles = {"trajectories": ("trajectory",), "endpoints": ("endpoint", "status")}[what]
+    group = "ledger/" if what == "ledger" else ""
     found = variables(file)
-    main = {n: d for n, d in found.items() if _role(d) in roles and "/" not in n and dims(d)[-1:] == (PATIENT,)}
+    main = {
+        name: d
+        for name, d in found.items()
+        if _role(d) in _ROLES[what] and name.rpartition("/")[0] == group[:-1] and dims(d)[-1:] == (PATIENT,)
+    }
     if not main:
-        raise InputError(Problem(str(path), f"holds no {what}"))
+        hint = "; a study keeps one with `ledger = true` in [output]" if what == "ledger" else ""
+        raise InputError(Problem(str(path), f"holds no {what}{hint}"))
     used = {dim for dataset in main.values() for dim in dims(dataset)}
     # The file lists its scales in the order in which the layout wrote them.
     order = [name for name in file if name in used and isinstance(file[name], h5py.Dataset) and file[name].is_scale]
     width = min((d.chunks[-1] for d in main.values() if d.chunks), default=4096)
-    if what == "trajectories":
+    if what != "endpoints":
         status = {n: d for n, d in found.items() if _role(d) == "status" and set(dims(d)) <= used}
         main = {**main, **status}
     extra = {}
@@ -90,7 +105,20 @@ def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
     columns = {name.rsplit("/", 1)[-1]: dataset for name, dataset in {**main, **extra}.items()}
     scales = {name: file[name] for name in order}
     units = {n: str(d.attrs["units"]) for n, d in {**scales, **columns}.items() if "units" in d.attrs}
-    return Plan({name: coordinate(scale) for name, scale in scales.items()}, columns, units, width)
+    along = tuple(name for name in order if name in _ALONG)
+    # A trajectory is written time by time, as it is read; a ledger is read by people, patient by patient.
+    inner = (PATIENT, *along) if what == "ledger" else (*along, PATIENT)
+    axes = {name: coordinate(scales[name]) for name in (*(name for name in order if name not in inner), *inner)}
+    words = {name: _words(columns[name]) for name in columns if what == "ledger" and name == "decision"}
+    return Plan(axes, columns, {name: dims(d) for name, d in columns.items()}, units, width, inner, words)
+
+
+def _words(dataset: h5py.Dataset) -> np.ndarray:
+    """Texts of a coded variable by code (CF flags), an underscore as a space; empty where there is no such code."""
+    codes = np.atleast_1d(dataset.attrs["flag_values"]).astype(int)
+    texts = np.full(int(codes.max()) + 1, "", dtype=object)
+    texts[codes] = [text.replace("_", " ") for text in str(dataset.attrs["flag_meanings"]).split()]
+    return texts
 
 
 def _role(dataset: h5py.Dataset) -> str:
@@ -98,31 +126,46 @@ def _role(dataset: h5py.Dataset) -> str:
 
 
 def _blocks(plan: Plan) -> Iterator[Columns]:
-    """The table piece by piece: for a block of patients, cell by cell (study axes, arm), times before patients."""
-    names = list(plan.axes)
-    inner = names[-2:] if names[-2:-1] == ["time"] else names[-1:]
-    cells = [name for name in names if name not in inner]
+    """The table piece by piece: for a block of patients, cell by cell (study axes, arm, trial)."""
+    cells = [name for name in plan.axes if name not in plan.inner]
     n = len(plan.axes[PATIENT])
     for start in range(0, n, plan.width):
         patients = slice(start, min(start + plan.width, n))
-        shared = {name: d[..., patients] for name, d in plan.columns.items() if set(dims(d)) <= {PATIENT}}
+        shared = {name: d[..., patients] for name, d in plan.columns.items() if set(plan.dims[name]) <= {PATIENT}}
         for cell in np.ndindex(*(len(plan.axes[name]) for name in cells)):
             at: dict[str, Any] = {**dict(zip(cells, cell, strict=True)), PATIENT: patients}
-            yield _rows(plan, at, inner, shared)
+            yield _rows(plan, at, shared)
 
 
-def _rows(plan: Plan, at: Mapping[str, Any], inner: list[str], shared: Columns) -> Columns:
-    """One cell's rows for one block of patients, every column as [times x patients]."""
+def _rows(plan: Plan, at: Mapping[str, Any], shared: Columns) -> Columns:
+    """One cell's rows for one block of patients, every column as the product of the inner axes."""
+    inner = plan.inner
     keys = {name: plan.axes[name][at[name]] if name in at else plan.axes[name] for name in plan.axes}
     shape = tuple(len(keys[name]) for name in inner)
+
+    def spread(values: np.ndarray, own: Sequence[str]) -> np.ndarray:
+        """An array of the dimensions `own`, in the order of the file, over all the rows."""
+        values = np.transpose(values, [own.index(name) for name in inner if name in own])
+        holes = tuple(slice(None) if name in own else None for name in inner)
+        return np.broadcast_to(values[holes], shape).reshape(-1)
+
     block: Columns = {}
     for name, value in keys.items():
-        value = value[:, None] if name in inner[:-1] else value
-        block[name] = np.broadcast_to(value, shape).reshape(-1)
+        block[name] = spread(value, (name,)) if name in inner else np.broadcast_to(value, shape).reshape(-1)
     for name, dataset in plan.columns.items():
-        where = tuple(at.get(dim, slice(None)) for dim in dims(dataset))
-        block[name] = np.broadcast_to(shared[name] if name in shared else dataset[where], shape).reshape(-1)
+        own = plan.dims[name]
+        read = shared[name] if name in shared else dataset[tuple(at.get(dim, slice(None)) for dim in own)]
+        values = spread(read, [dim for dim in own if dim in inner])
+        block[name] = _said(values, plan.words[name]) if name in plan.words else values
     return block
+
+
+def _said(codes: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Codes as words; what is missing is None."""
+    missing = np.isnan(codes)
+    said = words[np.where(missing, 0, codes).astype(int)]
+    said[missing] = None
+    return said
 
 
 @contextmanager
@@ -134,7 +177,9 @@ def _csv(path: Path, plan: Plan) -> Iterator[Callable[[Columns], None]]:
 
 
 def _text(column: np.ndarray) -> list[str]:
-    """Shortest text that reads back as the same number; NaN is an empty cell."""
+    """Shortest text that reads back as the same number; what is missing is an empty cell."""
+    if column.dtype.kind == "O":
+        return ["" if value is None else str(value) for value in column]
     text = column.astype(str)
     return np.where(np.isnan(column), "", text).tolist() if column.dtype.kind == "f" else text.tolist()
 
@@ -147,7 +192,7 @@ def _parquet(path: Path, plan: Plan) -> Iterator[Callable[[Columns], None]]:
     except ImportError:
         raise RunError("a Parquet table needs pyarrow: pip install 'thrombojax[parquet]'") from None
     types = {name: np.asarray(values).dtype for name, values in plan.axes.items()}
-    types |= {name: dataset.dtype for name, dataset in plan.columns.items()}
+    types |= {name: np.dtype("O") if name in plan.words else d.dtype for name, d in plan.columns.items()}
     schema = pyarrow.schema(
         [
             pyarrow.field(
