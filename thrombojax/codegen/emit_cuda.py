@@ -163,7 +163,8 @@ def _trajectory(program: Program, shared: frozenset[int]) -> str:
         "close": text(program.blocks["close"]),
         **{name: text(program.blocks[name]) for name in ("admit", "give", "decide")},
         "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in program.sizes), "A": len(LEDGER),
-        "EACH": int(program.each), "M": program.sizes.get("m", 0), "X": len(program.varying), "COLUMNS": program.sizes.get("dose", 0),
+        "EACH": int(program.each), "M": program.sizes.get("m", 0), "X": len(program.varying),
+        "COLUMNS": program.sizes.get("dose", 0),
     }  # fmt: skip
     kernel = _text("trajectory.cu")
     for name, value in slots.items():

@@ -30,7 +30,7 @@ def timelines(
     """
     shared = grid(days, common)
     own = [
-        schedule(model, parameters(k), columns, slot, grid(days, shared, times[k], resets[k]))
+        schedule(model, parameters(k), columns, slot, grid(days, shared.tolist(), times[k], resets[k]))
         for k, slot in enumerate(slots)
     ]
     most = max(len(s.timeline.steps) for s in own)

@@ -8,9 +8,10 @@ from thrombojax.dosing.policy import Rule
 from thrombojax.patients import population
 from thrombojax.patients.clinic import replayed
 from thrombojax.patients.draw import uniform
+from thrombojax.patients.recorded import Recorded
 from thrombojax.solve import engine
-from thrombojax.study.plan import Plan
-from thrombojax.study.sweep import adjust, care, schedules
+from thrombojax.study.plan import Cell, Plan
+from thrombojax.study.sweep import adjust, care, schedules, solve_recorded
 
 MOST_CELLS = 4
 """Arms and grid cells that share the sample."""
@@ -38,6 +39,9 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
         if count <= 0:
             continue
         chosen = np.unique(np.floor(uniform(seed, f"audit/patient/{c}", np.arange(count)) * n).astype(int))
+        if plan.events is not None:
+            worst.append(_recorded(plan, plan.events, cell, chosen))
+            continue
         people = adjust(plan.patients.pick(chosen), cell.settings)
         cohort = population.prepare(people, plan.model)
         line = next(schedules(plan, cohort, (cell,)))
@@ -74,6 +78,16 @@ def audit(plan: Plan, patients: int) -> dict[str, Any]:
             "audit_max_relative_error": float(errors.max()),
         }
     return found
+
+
+def _recorded(plan: Plan, events: Recorded, cell: Cell, chosen: np.ndarray) -> np.ndarray:
+    """Largest relative error of each patient of an event table, at its observations and the saved days."""
+    cohort = population.prepare(adjust(plan.patients.pick(chosen), cell.settings), plan.model)
+    rows = chosen.tolist()
+    fast, exact = (solve_recorded(plan, events, cohort, rows, backend) for backend in (plan.backend, "reference"))
+    good = (fast.status == engine.OK) & (exact.status == engine.OK)
+    error = np.abs(fast.saved["platelets"][:, good] / exact.saved["platelets"][:, good] - 1.0)
+    return np.nanmax(np.concatenate([error, np.zeros((1, int(good.sum())))]), axis=0)
 
 
 def _beyond(rule: Rule, seen: np.ndarray) -> np.ndarray:

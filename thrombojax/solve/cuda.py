@@ -187,7 +187,10 @@ class _Case:
             given = {
                 "p": np.asarray(values or [[0.0]], dtype),
                 "y0": np.asarray([v[rows] for v in self.y0], dtype),
-                **{k: np.ascontiguousarray(v[..., rows]) if k in self.along and v.size else v for k, v in self.lines.items()},
+                **{
+                    k: np.ascontiguousarray(v[..., rows]) if k in self.along and v.size else v
+                    for k, v in self.lines.items()
+                },
             }
             if self.care is not None:
                 for name in ("factor", "taken", "course"):

@@ -181,7 +181,7 @@ def solve(
             status[mine[~finite]] = NOT_FINITE
         return _solution(result, saved, status, ledger, bounds)
     each = schedule.timeline.each
-    constants = () if each else jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch, keep))
+    constants: Any = () if each else jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch, keep))
     written = np.zeros(rows, np.int32)  # bounds of the ledger's rows
     if care is not None:
         written[care.acts[care.acts >= 0]] = np.flatnonzero(care.acts >= 0)
@@ -224,8 +224,9 @@ def _solution(
     bad = status != OK
     for values in (*result.values(), *saved.values(), *ledger.values()):
         values[..., bad] = np.nan
-    for values in saved.values() if bounds is not None else ():
-        values[bounds < 0] = np.nan
+    if bounds is not None:
+        for values in saved.values():
+            values[bounds < 0] = np.nan
     return Solution(result, saved, status, ledger)
 
 

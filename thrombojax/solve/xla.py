@@ -65,6 +65,7 @@ def trajectory(
     timeline, watch, care = jax.tree.map(lambda a: _cast(a, dtype), (timeline, watch, care))
     observables = plan.observables
     clinic = plan.clinic
+    varying = clinic is not None and bool(clinic.varying)
 
     def patient(knot: Any) -> Any:
         """Parameters while those that vary have their values of one knot."""
@@ -85,7 +86,7 @@ def trajectory(
         if plan.each:
             flat = tuple(jnp.where(line.reset > 0.0, first, now) for first, now in zip(flat0, flat, strict=True))
         p = patient(at.knot if care is not None else None)
-        into = pieces.targets(model, plan, p, scale)
+        into = pieces.targets(model, plan, p, pieces.scales(model, plan.columns, p) if varying else scale)
         u = Inputs({key: line.phase[key] for key in plan.phases}, line.era)
         dose = line.dose
         if clinic is not None and care is not None:

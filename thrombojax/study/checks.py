@@ -25,8 +25,20 @@ MAX_SENTENCES = 500
 """Grid points at which one arm's sentence is tried; the plan meets the rest."""
 
 
-def patients(given: Given, wrong: set[str]) -> list[Problem]:
-    """Exactly one source of patients, and n where the source has no end."""
+def recorded(raw: Given) -> list[Problem]:
+    """A study of an event table has no arms of its own, and nothing that is for arms."""
+    if "events" not in raw:
+        return []
+    message = "does not go with [events]: the table says what is given"
+    found = [Problem("arm", message)] if "arm" in raw else []
+    return [*found, *([Problem("observation", "does not go with [events] yet")] if "observation" in raw else [])]
+
+
+def patients(given: Given, wrong: set[str], events: bool = False) -> list[Problem]:
+    """Exactly one source of patients, and n where the source has no end; those of an event table are in it."""
+    if events:
+        message = "does not go with [events], whose table has the patients; allowed: cohort, sampler, overrides"
+        return [Problem(f"patients.{key}", message) for key in ("table", "n", "entry", "trials") if key in given]
     has_cohort, has_table = ("cohort" in given or "cohort" in wrong), ("table" in given or "table" in wrong)
     if has_cohort and has_table:
         return [Problem("patients", "has both cohort and table; allowed: exactly one of them")]

@@ -30,7 +30,7 @@ LEDGER_MEANING = {
 
 
 class Shape(NamedTuple):
-    """What a layout depends on; visits: days of the ledger, where it is asked for."""
+    """What a layout depends on; visits: days of the ledger, where it is asked for; observed: most observations of a patient."""
 
     study: Study
     model: Model
@@ -41,11 +41,12 @@ class Shape(NamedTuple):
     columns: tuple[Column, ...]
     backend: str
     visits: tuple[float, ...]
+    observed: int = 0
 
 
 def layout(shape: Shape) -> Layout:
     """Axes: the study's own, arm, trial, time, visit, patient, as far as it has them."""
-    study, model, ids, endpoints, observables, parameters, cols, backend, visits = shape
+    study, model, ids, endpoints, observables, parameters, cols, backend, visits, observed = shape
     n = len(ids) or study.patients.n or 1
     dtype = "float64" if study.head.precision == "f64" or backend == "reference" else "float32"
     trials = study.patients.trials
@@ -61,6 +62,8 @@ def layout(shape: Shape) -> Layout:
         axes.append(Axis("time", np.asarray(study.save_days), "day", "time since the start of the study"))
     if visits:
         axes.append(Axis("visit", np.asarray(visits), "day", "visits at which policies decide"))
+    if observed:
+        axes.append(Axis("observation", np.arange(observed), "", "number of a patient's observation"))
     whole = all(i.isascii() and i.isdecimal() and len(i) < 18 and str(int(i)) == i for i in ids)  # 007 stays text
     values = np.arange(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
     axes.append(Axis("patient", values, "", "patient number"))
@@ -99,6 +102,8 @@ def layout(shape: Shape) -> Layout:
     )  # fmt: skip
     if visits:
         variables += [_entry(name, (*leading, "visit", "patient"), dtype) for name in LEDGER]
+    if observed:
+        variables += _observed(leading, dtype, obs["platelets"].meaning)
     own = (*(("trial",) if trials else ()), "patient")
     variables += [
         Variable(name, own, dtype, known[name].unit, known[name].meaning, "parameter", "parameters")
@@ -108,7 +113,7 @@ def layout(shape: Shape) -> Layout:
     per_patient = (
         cells
         * np.dtype(dtype).itemsize
-        * (len(endpoints) + len(observables) * len(study.save_days) + 5 * len(visits) + 1)
+        * (len(endpoints) + len(observables) * len(study.save_days) + 5 * len(visits) + observed + 1)
     )
     per_patient *= trials or 1
     shard = SHARD_PATIENTS
@@ -118,6 +123,17 @@ def layout(shape: Shape) -> Layout:
         shard //= 2
     title = {"title": study.head.name, "institution": "", "source": f"thrombojax, model {model.name}"}
     return Layout(tuple(axes), tuple(variables), {k: v for k, v in title.items() if v}, shard)
+
+
+def _observed(leading: tuple[str, ...], dtype: str, meaning: str) -> list[Variable]:
+    """What an event table has of observations, and what is predicted for them (missing where a patient has fewer)."""
+    place = ("observation", "patient")
+    return [
+        Variable("day", place, "float64", "day", "day of the observation", "covariate", "observed"),
+        Variable("dv", place, "float64", "1/nL", "platelet count as observed", "covariate", "observed", attrs=_shown("1/nL")),
+        Variable("predicted", (*leading, *place), dtype, "1/nL", f"predicted {meaning}", "trajectory", "observed", "gzip",
+                 _shown("1/nL")),
+    ]  # fmt: skip
 
 
 def _entry(name: str, dims: tuple[str, ...], dtype: str) -> Variable:

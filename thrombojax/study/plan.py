@@ -1,16 +1,19 @@
 """From a valid study to the work: patients x arms x grid cells x timeline, and the layout of the results."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from thrombojax.dosing.administer import administrations, treated, units
+from thrombojax.dosing.events import EventTable
+from thrombojax.dosing.events import read as read_events
 from thrombojax.dosing.timeline import Column, event_times, grid
 from thrombojax.dosing.titration import Treatment
 from thrombojax.endpoints import REDUCERS, Endpoint, times
-from thrombojax.errors import InputError, Problem
+from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import clinic as clinics
@@ -18,11 +21,12 @@ from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.clinic import Observation
 from thrombojax.patients.entry import admitted
 from thrombojax.patients.population import Patients
+from thrombojax.patients.recorded import Recorded, recorded
 from thrombojax.solve import engine
 from thrombojax.solve.pieces import Clinic
 from thrombojax.store.layout import Layout
 from thrombojax.study import tables
-from thrombojax.study.catalogue import Catalogue, check_against, resolve
+from thrombojax.study.catalogue import Catalogue, check_against, resolve, unresolved
 from thrombojax.study.file_layout import Shape, layout
 from thrombojax.study.schema import Study
 from thrombojax.study.treatments import holes, treatment
@@ -66,6 +70,7 @@ class Plan:
     clinic: Clinic | None = None
     seen: Observation = clinics.PERFECT
     visits: tuple[float, ...] = ()
+    events: Recorded | None = None
 
     @property
     def trials(self) -> int:
@@ -123,8 +128,15 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     drugs = tuple(sorted({drug for t in treatments for drug in t.drugs}))
     model = registry.build(source, drugs)
     backend = engine.choose(study.head.backend, model)
-    patients, ids = _patients(study, source, known, model)
+    table, covariates = _events(study, known)
+    if table is not None:
+        model = registry.build(source, tuple(sorted({d.drug for d in table.drugs})))
+    patients, ids = _patients(study, source, known, model, table, covariates)
     all_columns = treated(model, treatments, study.at("arm"))
+    events = None
+    if table is not None:
+        events = recorded(model, table, covariates, study.at("events"))
+        all_columns = events.columns
     observables = tuple(resolve(name, known.observables) or name for name in study.output.observables)
     chosen = observables if study.save_days else ()
     looked_at = {e.observable for e in study.endpoints if REDUCERS[e.reducer].kind in ("continuous", "visit")}
@@ -144,9 +156,47 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     visits = tuple(sorted({day for t in treatments for day in t.acts(study.head.days)}))
     fixed = _grid(study, model, treatments, all_columns, endpoints, (*visits, *clinics.knots(seen, study.head.days)))
     shape = Shape(study, model, ids, endpoints, chosen, parameters, all_columns, backend,
-                  visits if study.output.ledger else ())  # fmt: skip
+                  visits if study.output.ledger else (), events.most if events is not None else 0)  # fmt: skip
     return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout(shape),
-                backend, clinic, seen, visits)  # fmt: skip
+                backend, clinic, seen, visits, events)  # fmt: skip
+
+
+def _events(study: Study, known: Catalogue) -> tuple[EventTable | None, dict[str, str]]:
+    """The study's event table, and the parameter that each of its covariates sets."""
+    said, path = study.events, study.events_path
+    if said is None or path is None:
+        return None, {}
+    table = read_events(
+        path,
+        unit=said.time_unit,
+        doses=said.doses,
+        interpolation=said.interpolation,
+        drop=said.drop,
+        observed=said.observed,
+    )
+    problems = []
+    if table.last_day > study.head.days:
+        message = (
+            f"has records up to day {table.last_day:g}; allowed: to the end of the study (day {study.head.days:g})"
+        )
+        problems.append(Problem(str(path), message))
+    names = {}
+    for name in (*table.constant, *table.varying):
+        wrong = unresolved(f"{path}: column {name!r}", "parameter or covariate", name, known.numbers)
+        problems += [Problem(wrong.where, f"{wrong.message}; or list it in `drop`")] if wrong is not None else []
+        names[name] = resolve(name, known.numbers) or name
+    if cohorts.COUNT in {names[name] for name in table.varying}:
+        problems.append(Problem(str(path), f"{cohorts.COUNT} changes within a patient; allowed: the count at baseline"))
+    for d in table.drugs:
+        forms = known.drugs.get(d.drug)
+        if forms is None:
+            problems.append(unknown(study.at("events", "doses"), "drug", d.drug, known.drugs))
+        elif (d.route, d.unit) not in forms:
+            allowed = ", ".join(f"{route} {unit}" for route, unit in sorted(forms))
+            problems.append(Problem(study.at("events", "doses"), f"{d.drug} {d.route} {d.unit}; allowed: {allowed}"))
+    if problems:
+        raise InputError(*problems)
+    return table, names
 
 
 def _observation(study: Study, patients: Patients, model: Model) -> Observation:
@@ -197,11 +247,23 @@ def _cells(study: Study, known: Catalogue) -> tuple[Cell, ...]:
 
 
 def _patients(
-    study: Study, source: registry.Source, known: Catalogue, model: Model
+    study: Study,
+    source: registry.Source,
+    known: Catalogue,
+    model: Model,
+    events: EventTable | None,
+    covariates: Mapping[str, str],
 ) -> tuple[Patients, tuple[str, ...]]:
     asked = study.patients
     trials = asked.trials or 1
-    if asked.table is not None and study.table_path is not None:
+    if events is not None:
+        n, ids = len(events), events.ids
+        cohort = cohorts.load(model.cohorts, asked.cohort) if asked.cohort else None
+        index = np.arange(n) if cohort is not None and asked.sampler == "random" else None
+        patients = Patients(source, n, cohort, study.head.seed, index).replace(
+            {covariates[name]: values for name, values in events.constant.items()}
+        )
+    elif asked.table is not None and study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
         n = len(table.ids)
         patients = Patients(source, n).replace(dict(table.columns))

@@ -16,18 +16,19 @@ from pydantic import BaseModel, ValidationError
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study import checks
 from thrombojax.study.messages import keys, path, problems, shown
-from thrombojax.study.sections import Arm, Axis, Endpoint, Head, Observation, Output, Patients, Time
+from thrombojax.study.sections import Arm, Axis, Endpoint, Events, Head, Observation, Output, Patients, Time
 
 SCHEMA = 1
 TABLES: dict[str, type[BaseModel]] = {
     "study": Head,
     "patients": Patients,
     "observation": Observation,
+    "events": Events,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
-SECTIONS = ("schema", "study", "patients", "observation", "arm", "axis", "time", "endpoint", "output")
+SECTIONS = ("schema", "study", "patients", "observation", "events", "arm", "axis", "time", "endpoint", "output")
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class Study:
     text: str
     where: str
     observation: Observation | None = None
+    events: Events | None = None
     placebo_of: int | None = None
 
     @property
@@ -66,6 +68,11 @@ class Study:
     def table_path(self) -> Path | None:
         """The patient table, found from the study file's folder."""
         return None if self.patients.table is None else Path(self.where).parent / self.patients.table
+
+    @property
+    def events_path(self) -> Path | None:
+        """The event table, likewise."""
+        return None if self.events is None else Path(self.where).parent / self.events.table
 
     def at(self, *parts: str | int) -> str:
         """Where a message points: study.at("arm", 1, "regimen") is `study.toml: arm[2].regimen`."""
@@ -91,6 +98,8 @@ def load(file: str | Path) -> Study:
     study = parse(text, where)
     if study.table_path is not None and not study.table_path.is_file():
         raise InputError(Problem(study.at("patients", "table"), f"there is no file {str(study.table_path)!r}"))
+    if study.events_path is not None and not study.events_path.is_file():
+        raise InputError(Problem(study.at("events", "table"), f"there is no file {str(study.events_path)!r}"))
     return study
 
 
@@ -137,11 +146,12 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, events, time, output = (tables[name] for name in TABLES)
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
-        found += checks.patients(patients.given, patients.wrong)
+        found += checks.patients(patients.given, patients.wrong, "events" in raw)
+    found += checks.recorded(raw)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
     for i, read in enumerate(axes):
@@ -156,7 +166,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         found += checks.responses(endpoints_given, time.given, days)
     found += checks.size(patients.given.get("n"), len(arms), axes_given)
     found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
-    if "arm" not in raw:
+    if "arm" not in raw and "events" not in raw:
         found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))
     if "endpoint" not in raw and not output.given.get("trajectories") and "trajectories" not in output.wrong:
         message = "is missing; needed: at least one [[endpoint]], or trajectories = true in [output]"
@@ -177,12 +187,15 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         text,
         where,
         observation.value if "observation" in raw else None,
+        events.value if "events" in raw else None,
         placebo_of,
     )
 
 
 def _with_placebo(head: Head, arms: tuple[Arm, ...]) -> tuple[tuple[Arm, ...], int | None]:
     """The arms, with a placebo arm where one is titrated and none goes without a drug (unless the study says no)."""
+    if not arms:  # what was given is in a table
+        return (Arm.model_validate({"name": "as recorded"}),), None
     first = next((i for i, arm in enumerate(arms) if arm.policy is not None), None)
     without = any(arm.policy is None and arm.regimen is None for arm in arms)
     wanted = head.placebo if head.placebo is not None else first is not None and not without
@@ -198,7 +211,9 @@ def _top(raw: Mapping[str, Any]) -> list[Problem]:
         found.append(Problem("schema", f"is missing; needed: schema = {SCHEMA} as the first line"))
     elif version != SCHEMA or isinstance(version, bool | float):
         found.append(Problem("schema", f"given {shown(version)}; allowed: {SCHEMA}"))
-    needed = (name for name in ("study", "patients") if name not in raw)
+    needed = (
+        name for name in ("study", "patients") if name not in raw and not (name == "patients" and "events" in raw)
+    )
     found += [Problem(name, f"is missing; needed: the section [{name}]") for name in needed]
     return found
 
@@ -215,8 +230,12 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
+    if raw is None and at[0] == "events":
+        return _Read(None, {}, set())
     if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())
+    if raw is None and at[0] == "patients" and not any(p.where == "patients" for p in found):
+        return _Read(section(), {}, set())  # those of an event table
     if raw is None:  # `_top` says that it is missing
         return _Read(None, {}, set(keys(section)))
     if not isinstance(raw, dict):

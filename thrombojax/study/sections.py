@@ -152,6 +152,21 @@ class Observation(_Section):
     fluctuation: bool = Field(True, description="true or false")
 
 
+class Events(_Section):
+    """[events]: what each patient was given and when, from a NONMEM-style table."""
+
+    table: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")] = Field(
+        description="the path of a CSV file, relative to the study file"
+    )
+    time_unit: Literal["h", "day"] = Field(description="h or day, the unit of TIME")
+    doses: dict[str, Annotated[tuple[Text, ...], Field(strict=False, min_length=3, max_length=3)]] = Field(
+        description='what each CMT stands for, such as { "1" = ["romiplostim", "sc", "ug"] }'
+    )
+    interpolation: Literal["locf", "nocb"] = Field("locf", description="locf or nocb")
+    observed: Text | None = Field(None, description="the DVID (or CMT) of the platelet counts")
+    drop: Annotated[tuple[Text, ...], Field(strict=False)] = Field((), description="a list of column names")
+
+
 class Axis(_Section):
     """[[axis]]: a number of the regimens, or a parameter or covariate, to grid over."""
 

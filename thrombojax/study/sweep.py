@@ -15,7 +15,9 @@ from thrombojax.models import struct
 from thrombojax.patients import clinic as clinics
 from thrombojax.patients import population
 from thrombojax.patients.population import Patients
+from thrombojax.patients.recorded import Recorded, course
 from thrombojax.solve import engine
+from thrombojax.solve.pieces import COUNT
 from thrombojax.study.plan import Cell, Plan, Setting
 
 
@@ -41,7 +43,7 @@ def compile_ahead(plan: Plan) -> None:
     For a thread of its own while the patients' baselines compile: a cold start then waits for the longer of the two.
     The reference backend has nothing to gain: it compiles on its first block.
     """
-    if plan.backend == "reference":
+    if plan.backend == "reference" or plan.events is not None:
         return
     cell = plan.cells[0]
     p = jax.tree.map(lambda v: np.full(1, v, float), plan.model.defaults)
@@ -83,6 +85,8 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
     groups: dict[tuple[Setting, ...], list[Cell]] = {}
     for cell in plan.cells:
         groups.setdefault(cell.settings, []).append(cell)
+    if plan.events is not None:
+        return _recorded(plan, plan.events, start, stop, people, plain, arrays)
     for settings, group in groups.items():
         cohort = population.prepare(adjust(people, settings), plan.model) if settings else plain
         for cell, line in zip(group, schedules(plan, cohort, group), strict=True):
@@ -98,6 +102,48 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
                     if mine:
                         arrays[name][cell.index][..., mine, :] = _by_trial(plan, out.ledger[name])
     return arrays
+
+
+def _recorded(
+    plan: Plan,
+    events: Recorded,
+    start: int,
+    stop: int,
+    people: Patients,
+    plain: engine.Cohort,
+    arrays: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """All results of patients whose doses are in an event table."""
+    rows = range(start, stop)
+    for name in ("day", "dv") if events.most else ():
+        arrays[name][...] = np.nan
+        for k, row in enumerate(rows):
+            seen = events.table.observations[row]
+            arrays[name][: len(seen.time), k] = seen.time if name == "day" else seen.dv
+    for cell in plan.cells:
+        cohort = population.prepare(adjust(people, cell.settings), plan.model) if cell.settings else plain
+        out = solve_recorded(plan, events, cohort, rows, plan.backend)
+        for name, values in (*out.endpoints.items(), ("status", out.status)):
+            arrays[name][cell.index] = values
+        common = len(plan.study.save_days)
+        for name in plan.observables:
+            arrays[name][cell.index] = out.saved[name][:common]
+        if events.most:
+            arrays["predicted"][cell.index] = out.saved[COUNT][common:]
+    return arrays
+
+
+def solve_recorded(
+    plan: Plan, events: Recorded, cohort: engine.Cohort, rows: Sequence[int], backend: str
+) -> engine.Solution:
+    """One cell's results for patients `rows` of an event table; saved values: at the common days, then at observations."""
+    head = plan.study.head
+    given = course(events, cohort, rows, head.days, plan.fixed.tolist(), plan.study.save_days)
+    return engine.solve(
+        plan.model, cohort, given.line, endpoints=plan.endpoints, save=tuple(dict.fromkeys((*plan.observables, COUNT))),
+        backend=backend, precision=head.precision, accuracy=head.accuracy, clinic=given.clinic, care=given.care,
+        bounds=given.bounds,
+    )  # fmt: skip
 
 
 def _by_trial(plan: Plan, values: np.ndarray) -> np.ndarray:
