@@ -12,6 +12,7 @@ import numpy as np
 
 from thrombojax.errors import InputError, Problem
 from thrombojax.store.results import coordinate, damage, dims, reading, variables
+from thrombojax.study.reducers import YES_NO
 
 ARM, TRIAL, TIME, VISIT, PATIENT, STATUS = "arm", "trial", "time", "visit", "patient", "status"
 SEEN = "ledger/seen"
@@ -103,7 +104,7 @@ def _results(file: h5py.File, path: Path) -> Results:
         if names not in (None, axes):
             raise InputError(Problem(str(path), f"{name!r} has the axes {axes}, other variables have {names}"))
         names = axes
-        yes_no = data.attrs.get("reducer") == "response"
+        yes_no = data.attrs.get("reducer") in YES_NO
         found[role].append(Variable(name, _label(data, name), "%" if yes_no else _unit(data), yes_no))
     if names is None:
         raise InputError(Problem(str(path), "holds no endpoint and no trajectory by arm, nothing to report"))

@@ -276,6 +276,7 @@ def finish(
         if r.reducer not in LEDGER:
             return REDUCERS[r.reducer].finish(carries[i], window[i], numbers[i])
         written = getattr(memory, LEDGER[r.reducer])
+        written = jnp.minimum(written, 1.0) if r.reducer == "rescued" else written
         return jnp.where(written >= policy.NEVER, jnp.nan, written)
 
     return {r.name: value(i, r) for i, r in enumerate(plan.reductions)}

@@ -46,6 +46,7 @@ REDUCERS: dict[str, Asks] = {
     "dose_decreases": _ledger("times that a policy lowered the dose"),
     "dose_holds": _ledger("times that a policy withheld the drug"),
     "rescues": _ledger("rescue transfusions"),
+    "rescued": _ledger("1 where there was any rescue transfusion, else 0"),
     "discontinuation_day": _ledger("day on which a stop rule ended the drug"),
     "titrated_dose": _ledger("amount of the titrated drug given"),
     "wasted_dose": _ledger("amount left in opened vials"),
@@ -54,3 +55,5 @@ REDUCERS: dict[str, Asks] = {
 
 NUMBERS = ("low", "high", "threshold", "day", "drug", "needed", "rescue_weeks", "allow_rescue")
 """Keys that belong to some reducer and not to others."""
+YES_NO = ("response", "rescued")
+"""Reducers whose value is 1 or 0: a share of patients."""
