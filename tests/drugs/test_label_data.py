@@ -16,7 +16,7 @@ STATUS = {"read", "recalled", "computed"}
 ACTIONS = {"raise", "keep", "lower", "withhold", "give"}
 STOPS = (
     {"dose", "weeks", "below", "why"},  # below for so long at that dose, or more
-    {"at_most", "weeks", "above", "why"},  # above for so long at that dose, or less
+    {"at_most", "weeks_at_dose", "above", "why"},  # above on that dose, or less, given for so long
     {"at_least_rise", "above", "from_day", "why"},  # at least that count and rise, from that day on
 )
 

@@ -2,9 +2,9 @@
 
 A visit sees a count and changes a patient's `Memory`; an administration asks the memory how much to give. All numbers are in
 `Rule`, so that arms of a study share one program; `Policy` is the shape that the program is compiled for. What happens at one
-visit, in this order: a missed visit decides nothing; a stopped drug stays stopped; a drug that is withheld is resumed or not;
-else the band of the count says whether the dose goes up, down or is withheld; then the stop rules look at the dose that
-results; then rescue, whatever became of the drug.
+visit, in this order: a missed visit decides nothing; a stopped drug stays stopped, and a course that is over is off; a drug
+that is withheld is resumed or not; else the band of the count says whether the dose goes up, down or is withheld; then the stop
+rules look at the dose that results; then rescue, whatever became of the drug. Visits up to the first dose decide on rescue only.
 """
 
 from typing import Any, NamedTuple
@@ -36,19 +36,21 @@ class Policy(NamedTuple):
 
 
 class Band(NamedTuple):
-    """low <= count < high, seen at `visits` visits in a row and `days` after the last change: the dose moves by `by`."""
+    """low <= count < high, seen at `visits` visits in a row, `days` after the last change and from day `since` on: the dose moves
+    by `by`. The start is no change: labels wait before they raise the first dose, but lower it at any time."""
 
     low: Scalar = 0.0
     high: Scalar = 0.0
     visits: Scalar = 1.0
     days: Scalar = 0.0
+    since: Scalar = 0.0
     by: Scalar = 0.0
     withhold: Scalar = 0.0
 
 
 class Stop(NamedTuple):
     """The drug ends where all of this has held for `days`: low <= count < high, count >= first count + rise, dose in range,
-    from day `since` on."""
+    from day `since` on; and, where `settled` is not 0, a drug that was given, unchanged, for that many days."""
 
     low: Scalar = 0.0
     high: Scalar = ALWAYS
@@ -57,6 +59,7 @@ class Stop(NamedTuple):
     most: Scalar = ALWAYS
     days: Scalar = 0.0
     since: Scalar = 0.0
+    settled: Scalar = 0.0
 
 
 class Rule(NamedTuple):
@@ -66,7 +69,7 @@ class Rule(NamedTuple):
     visits only; rounding: amounts are multiples of it (0: any); strength: amount of the smallest vial, of which the rest is
     wasted (0: none is); unit: factor to the model's unit; table: amounts of each level by day of the period; resume_below,
     resume_by: when a drug that is withheld comes back, and how much lower; rescue_below, rescue: a transfusion's amount;
-    lloq: the least count that is reported.
+    lloq: the least count that is reported; first: day of the first dose; until: day from which there are none.
     """
 
     start: Scalar = 0.0
@@ -82,16 +85,21 @@ class Rule(NamedTuple):
     rescue_below: Scalar = 0.0
     rescue: Scalar = 0.0
     lloq: Scalar = 0.0
+    first: Scalar = 0.0
+    until: Scalar = ALWAYS
     bands: tuple[Band, ...] = ()
     stops: tuple[Stop, ...] = ()
     table: tuple[tuple[Scalar, ...], ...] = ()
 
 
 class Memory(NamedTuple):
-    """What is known of a patient. streak: visits in a row in each band; began: day since which each stop rule holds.
+    """What is known of a patient. streak: visits in a row in each band, counted anew once it acts or the drug is resumed (a
+    missed visit neither counts nor breaks it); began: day since which each stop rule holds.
 
-    first: count at the start; changed: day of the last change; present: 1 if the last visit was kept; rescue: transfusion of
-    this visit; rescued: day of the last one; given, wasted: amounts of the titrated drug so far, in the model's unit.
+    first: the last count up to the first dose; changed: day of the last change; stopped: 1 from the visit at which a stop rule
+    ended the drug (on day `ended`) or its course was over; present: 1 if the last visit was kept; raised, lowered (restarts one
+    step lower among them), withheld, rescues: how many; rescue: transfusion of this visit; rescued: day of the last one; given,
+    wasted: amounts of the titrated drug so far, in the model's unit.
     """
 
     first: Scalar
@@ -145,7 +153,7 @@ def begin(policy: Policy, rule: Rule, seen: Scalar) -> Memory:
     """Before the first dose; seen: the count of that day."""
     zero = 0.0 * seen
     return Memory(
-        seen, zero + rule.start, *(zero,) * 2, zero, zero + 1.0, zero, zero - NEVER, *(zero,) * 5, zero + NEVER,
+        seen, zero + rule.start, *(zero,) * 2, zero - NEVER, zero + 1.0, zero, zero - NEVER, *(zero,) * 5, zero + NEVER,
         *(zero,) * 2, (zero,) * policy.bands, (zero + NEVER,) * policy.stops,
     )  # fmt: skip
 
@@ -157,17 +165,18 @@ def prescribed(m: Memory) -> Scalar:
 
 def decide(rule: Rule, m: Memory, seen: Scalar, present: Scalar, day: Scalar) -> Memory:
     """Memory after a visit. seen: the count as measured; present: 1, or 0 where the visit is missed."""
-    here = present > 0.5
-    off, held = m.stopped > 0.5, m.held > 0.5
-    free = here & ~off & ~held
-    resume = here & ~off & held & (seen < rule.resume_below)
+    here, begun, over = present > 0.5, day > rule.first, day >= rule.until
+    off, held = (m.stopped > 0.5) | over, m.held > 0.5
+    looked = here & begun & ~off
+    free = looked & ~held
+    resume = looked & held & (seen < rule.resume_below)
     dose = jnp.where(resume, jnp.maximum(m.dose - rule.resume_by, rule.lowest), m.dose)
     withhold: Any = jnp.zeros_like(m.held) > 0.5
     streak = []
     for band, run in zip(rule.bands, m.streak, strict=True):
         inside = (seen >= band.low) & (seen < band.high)
-        run = jnp.where(here, jnp.where(inside, run + 1.0, 0.0), run)
-        ripe = free & inside & (run >= band.visits) & (day - m.changed >= band.days)
+        run = jnp.where(looked, jnp.where(inside, run + 1.0, 0.0), run)
+        ripe = free & inside & (run >= band.visits) & (day - m.changed >= band.days) & (day >= band.since)
         dose = jnp.where(ripe, jnp.clip(m.dose + band.by, rule.lowest, rule.highest), dose)
         withhold = withhold | (ripe & (band.withhold > 0.5))
         acted = ripe & ((band.by != 0.0) | (band.withhold > 0.5))
@@ -176,10 +185,11 @@ def decide(rule: Rule, m: Memory, seen: Scalar, present: Scalar, day: Scalar) ->
     stop: Any = jnp.zeros_like(m.held) > 0.5
     began = []
     for end, first in zip(rule.stops, m.began, strict=True):
-        holds = (seen >= end.low) & (seen < end.high) & (seen >= m.first + end.rise)
+        holds: Any = (seen >= end.low) & (seen < end.high) & (seen >= m.first + end.rise)
         holds = holds & (dose >= end.least) & (dose <= end.most) & (day >= end.since)
-        first = jnp.where(here, jnp.where(holds, jnp.minimum(first, day), NEVER), first)
-        stop = stop | (here & ~off & holds & (day - first >= end.days))
+        holds = holds & ((end.settled <= 0.0) | (~held & (day - m.changed >= end.settled)))
+        first = jnp.where(looked, jnp.where(holds, jnp.minimum(first, day), NEVER), first)
+        stop = stop | (looked & holds & (day - first >= end.days))
         began.append(first)
     rescue = here & (seen < rule.rescue_below)
     decision = jnp.where(held, STILL_WITHHELD, KEPT)
@@ -195,18 +205,18 @@ def decide(rule: Rule, m: Memory, seen: Scalar, present: Scalar, day: Scalar) ->
     for happened, code in codes:
         decision = jnp.where(happened, code, decision)
     return Memory(
-        first=m.first,
+        first=jnp.where(here & (day <= rule.first), seen, m.first),
         dose=dose,
         held=jnp.where(withhold, 1.0, jnp.where(resume, 0.0, m.held)),
-        stopped=jnp.where(stop, 1.0, m.stopped),
+        stopped=jnp.where(stop | over, 1.0, m.stopped),
         changed=jnp.where(up | down | withhold | resume, day, m.changed),
         present=present,
         rescue=jnp.where(rescue, rule.rescue, 0.0),
         rescued=jnp.where(rescue, day, m.rescued),
         decision=decision,
-        raised=m.raised + jnp.where(up & ~resume, 1.0, 0.0),
-        lowered=m.lowered + jnp.where(down, 1.0, 0.0),
-        withheld=m.withheld + jnp.where(withhold, 1.0, 0.0),
+        raised=m.raised + jnp.where(up & ~resume & ~stop, 1.0, 0.0),
+        lowered=m.lowered + jnp.where(down & ~stop, 1.0, 0.0),
+        withheld=m.withheld + jnp.where(withhold & ~stop, 1.0, 0.0),
         rescues=m.rescues + jnp.where(rescue, 1.0, 0.0),
         ended=jnp.where(stop, day, m.ended),
         given=m.given,

@@ -21,6 +21,8 @@ from thrombojax.dosing.sentence import regimen
 from thrombojax.errors import InputError, Problem, unknown
 
 WEEK = 7.0
+MOST_TABLETS = 100
+"""At one time: more than anyone takes, and few enough to try their sums."""
 
 
 class _Table(BaseModel):
@@ -28,7 +30,8 @@ class _Table(BaseModel):
 
 
 class BandTable(_Table):
-    """from <= count < to (1e9/L), for so many visits in a row, so many weeks after the last change."""
+    """from <= count < to (1e9/L), for so many visits in a row; weeks: so long after the start or the last change; wait: so long
+    after the last change, but at any time before the first."""
 
     low: float = Field(0.0, alias="from", ge=0)
     high: float = Field(ALWAYS, alias="to", gt=0)
@@ -36,11 +39,15 @@ class BandTable(_Table):
     by: float = Field(0.0, ge=0)
     visits: float = Field(1.0, ge=1)
     weeks: float = Field(0.0, ge=0)
+    wait: float = Field(0.0, ge=0)
     resume_below: float | None = Field(None, gt=0)
 
 
 class StopTable(_Table):
-    """When the drug ends: a count below or above, a rise over the first count, a dose at or beyond one, for weeks on end."""
+    """When the drug ends: a count below or above, a rise over the first count, a dose at or beyond one, for weeks on end.
+
+    weeks_at_dose: a count that may have come at once, on a dose given for so long; from_day: days since the first dose.
+    """
 
     dose: float = 0.0
     at_most: float = ALWAYS
@@ -48,6 +55,7 @@ class StopTable(_Table):
     above: float = 0.0
     at_least_rise: float = -ALWAYS
     weeks: float = Field(0.0, ge=0)
+    weeks_at_dose: float = Field(0.0, ge=0)
     from_day: float = Field(0.0, ge=0)
     why: str = ""
 
@@ -212,12 +220,15 @@ def rescue(below: float, give: str, where: str = "rescue") -> Rescue:
 
 
 def _problems(error: ValidationError, where: str) -> list[Problem]:
-    allowed = tuple(f.alias or name for name, f in TitrationTable.model_fields.items())
     found = []
     for e in error.errors(include_url=False):
         at = ".".join([where, *(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in e["loc"])]).replace(".[", "[")
-        if e["type"] == "extra_forbidden" and len(e["loc"]) == 1:
-            found.append(unknown(at, "key", str(e["loc"][-1]), ("drug", "label", *allowed)))
+        if e["type"] == "extra_forbidden":
+            parts: dict[str, type[_Table]] = {"rules": BandTable, "stop": StopTable}
+            table = parts.get(str(e["loc"][0]), TitrationTable)
+            allowed = [f.alias or name for name, f in table.model_fields.items()]
+            more = ["drug", "label"] if table is TitrationTable else []
+            found.append(unknown(at, "key", str(e["loc"][-1]), [*more, *allowed]))
         elif e["type"] == "missing":
             found.append(Problem(at, "is missing; needed: it, or a label that has it"))
         else:
@@ -265,34 +276,52 @@ def _lowest(table: TitrationTable) -> float:
     return table.lowest if table.lowest is not None else 1.0 if table.levels else 0.0
 
 
+def _levels(table: TitrationTable, where: str) -> list[Problem]:
+    """Rows of one length, and only their places for doses."""
+    rows, found = table.levels, []
+    if len({len(row) for row in rows}) > 1 or not rows[0] or any(amount < 0 for row in rows for amount in row):
+        message = (
+            f"given {[list(row) for row in rows]!s:.60}; allowed: rows of one length, of amounts that are not negative"
+        )
+        found.append(Problem(f"{where}.levels", message))
+    for key, level in (("start", table.start), ("lowest", _lowest(table)), ("highest", table.highest)):
+        if level not in range(1, len(rows) + 1):
+            found.append(Problem(f"{where}.{key}", f"given {plain(level)}; allowed: a level, from 1 to {len(rows)}"))
+    for band in table.rules:
+        if band.by % 1:
+            message = f"the band from {_count(band.low)} moves by {plain(band.by)}; allowed: whole levels"
+            found.append(Problem(f"{where}.rules", message))
+    return found
+
+
 def _doses(table: TitrationTable, data: Mapping[str, Any], where: str) -> list[Problem]:
     """The start lies in the range, and tablets make every dose that the rules can reach."""
     lowest, highest = _lowest(table), table.highest
-    found = []
+    found = _levels(table, where) if table.levels else []
     if not lowest <= table.start <= highest:
         message = f"given {plain(table.start)}; allowed: from {plain(lowest)} to the highest dose, {plain(highest)}"
         found.append(Problem(f"{where}.start", message))
+    if table.until is not None and table.until <= table.first:
+        message = f"given {plain(table.until)}; allowed: after the first dose (day {plain(table.first)})"
+        found.append(Problem(f"{where}.until", message))
     if unit_name(table.unit) is None and not table.levels:
         found.append(Problem(f"{where}.unit", f"unknown unit {table.unit!r}"))
-    tablets = sorted(
-        {
-            float(a)
-            for s in data.get("strength", [])
-            if "tablet" in s["form"]
-            for a in s["amounts"]
-            if s["unit"] == table.unit
-        }
-    )
-    if found or not tablets or table.unit.endswith("/kg"):
+    products = [
+        sorted(map(float, s["amounts"]))
+        for s in data.get("strength", [])
+        if "tablet" in s["form"] and s["unit"] == table.unit
+    ]
+    if found or not products or table.unit.endswith("/kg"):
         return found
-    doses = {d for row in table.levels for d in row} if table.levels else reachable(table)
-    for dose in sorted(doses):
-        if not made_of(dose, tablets):
-            strengths = ", ".join(plain(t) for t in tablets)
-            message = (
-                f"the rules lead to {plain(dose)} {table.unit}, which tablets of {strengths} {table.unit} cannot make"
-            )
-            found.append(Problem(f"{where}.rules", message))
+    doses = sorted({d for row in table.levels for d in row} if table.levels else reachable(table))
+    # tablets of one product make all doses: nobody takes two salts of a drug
+    wrong = {product: [d for d in doses if not made_of(d, product)] for product in map(tuple, products)}
+    tablets, left = min(wrong.items(), key=lambda item: len(item[1]))
+    if left:
+        shown = ", ".join(map(plain, left[:5])) + (", ..." if len(left) > 5 else "")
+        strengths = ", ".join(map(plain, tablets))
+        message = f"the rules lead to {shown} {table.unit}, which tablets of {strengths} {table.unit} cannot make"
+        found.append(Problem(f"{where}.rules", message))
     return found
 
 
@@ -307,22 +336,44 @@ def reachable(table: TitrationTable) -> set[float]:
 
 
 def made_of(dose: float, tablets: Sequence[float]) -> bool:
-    """Whether whole tablets add up to a dose."""
-    if dose < 1e-9:
-        return abs(dose) < 1e-9
-    return any(made_of(dose - t, tablets) for t in reversed(tablets) if t <= dose + 1e-9)
+    """Whether whole tablets, not more than MOST_TABLETS of the largest, add up to a dose."""
+    if dose > MOST_TABLETS * max(tablets):
+        return False
+    found, new = set[float](), {0.0}
+    while new:
+        found |= new
+        new = {round(sum_ + tablet, 6) for sum_ in new for tablet in tablets if sum_ + tablet < dose + 1e-6} - found
+    return any(abs(sum_ - dose) < 1e-6 for sum_ in found)
 
 
 def _rule(table: TitrationTable, data: Mapping[str, Any]) -> Rule:
     sign = {"raise": 1.0, "lower": -1.0}
     held = next((b for b in table.rules if b.action == "withhold"), None)
     bands = tuple(
-        Band(b.low, b.high, b.visits, b.weeks * WEEK, sign[b.action] * b.by if b.action in sign else 0.0,
-             float(b.action == "withhold"))
-        for b in table.rules if b.action != "keep"
-    )  # fmt: skip
+        Band(
+            low=b.low,
+            high=b.high,
+            visits=b.visits,
+            days=max(b.weeks, b.wait) * WEEK,
+            since=table.first + b.weeks * WEEK,
+            by=sign[b.action] * b.by if b.action in sign else 0.0,
+            withhold=float(b.action == "withhold"),
+        )
+        for b in table.rules
+        if b.action != "keep"
+    )
     stops = tuple(
-        Stop(s.above, s.below, s.at_least_rise, s.dose, s.at_most, s.weeks * WEEK, s.from_day) for s in table.stop
+        Stop(
+            low=s.above,
+            high=s.below,
+            rise=s.at_least_rise,
+            least=s.dose,
+            most=s.at_most,
+            days=s.weeks * WEEK,
+            since=table.first + max(s.from_day, s.weeks_at_dose * WEEK),
+            settled=s.weeks_at_dose * WEEK,
+        )
+        for s in table.stop
     )
     vials = [s for s in data.get("strength", []) if s["form"] == "vial"] if table.route in ("sc", "iv") else []
     vial = table.vial if table.vial is not None else min((a for s in vials for a in s["amounts"]), default=0.0)
@@ -339,6 +390,8 @@ def _rule(table: TitrationTable, data: Mapping[str, Any]) -> Rule:
         strength=float(vial),
         resume_below=held.resume_below if held is not None and held.resume_below is not None else 0.0,
         resume_by=held.by if held is not None else 0.0,
+        first=table.first,
+        until=table.until if table.until is not None else ALWAYS,
         bands=bands,
         stops=stops,
         table=table.levels,
