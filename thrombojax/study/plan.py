@@ -262,6 +262,8 @@ def _patients(
         index = np.arange(n) if cohort is not None and asked.sampler == "random" else None
         patients = Patients(source, n, cohort, study.head.seed, index).replace(
             {covariates[name]: values for name, values in events.constant.items()}
+            # what changes has its first value at baseline
+            | {covariates[name]: np.array([v[0] for v in changing.values]) for name, changing in events.varying.items()}
         )
     elif asked.table is not None and study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
