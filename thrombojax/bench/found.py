@@ -14,7 +14,8 @@ Row = dict[str, Any]
 class Sizes:
     """How much is measured. patients: of the forward sweep, one row each; per_core: of the prototype, on each core; counts: of
 
-    the linear cost; sample: patients whose error is looked at, 0 for none; gradients: in how many precisions.
+    the linear cost; sample: patients whose error is looked at, 0 for none; gradients: in how many
+    precisions gradients and titrations are timed, and through how many backends gradients.
     """
 
     patients: tuple[int, ...]

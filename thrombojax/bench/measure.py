@@ -14,6 +14,7 @@ PRECISIONS = ("f32", "f64")
 PARTS: dict[str, Callable[[Setting], Found]] = {
     "prototype": parts.prototype,
     "forward sweep": parts.forward,
+    "titrated sweep": parts.titrated,
     "gradient": parts.gradient,
     "results file": parts.results,
     "cold and warm start": parts.start,

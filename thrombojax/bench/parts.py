@@ -9,6 +9,7 @@ from typing import Any
 from thrombojax.bench import child, studies
 from thrombojax.bench.found import Found, Row, Setting, faster, finish, row, rows_of
 
+TITRATED_CALLS = ("fixed regimen", "titrated sweep")
 GRADIENT_CALLS = ("objective", "gradient", "optimisation step")
 GRADIENT_BACKENDS = ("native", "xla")
 """Backends through which `objective.py` differentiates."""
@@ -45,9 +46,33 @@ def prototype(s: Setting) -> Found:
     return found + Found([], ratios)
 
 
+def titrated(s: Setting) -> Found:
+    """The cost of doses that follow counts: a titrated sweep beside a fixed regimen of the same patients."""
+    wanted: list[dict[str, Any]] = [
+        {
+            "workload": "titrated",
+            "backend": b,
+            "precision": p,
+            "patients": min(s.sizes.patients),
+            "calls": TITRATED_CALLS,
+        }
+        for b in s.backends
+        if b != "reference"
+        for p in s.precisions[-s.sizes.gradients :]
+    ]
+    found = rows_of("titrated", wanted, child.interleaved(wanted, s.sizes.repeats, s.cores))
+    seconds = {(r["workload"], r["backend"], r["precision"]): r["seconds"] for r in found.rows}
+    ratios: dict[str, float | None] = {
+        f"titrated/fixed {b} {p}": taken / seconds["fixed regimen", b, p]
+        for (workload, b, p), taken in seconds.items()
+        if workload == "titrated sweep"
+    }
+    return found + Found([], ratios)
+
+
 def gradient(s: Setting) -> Found:
     """A population objective over 26 doses: its value, its gradient, and a step of Adam."""
-    backends = [b for b in s.backends if b in GRADIENT_BACKENDS]
+    backends = [b for b in s.backends if b in GRADIENT_BACKENDS][: s.sizes.gradients]
     precisions = s.precisions[-s.sizes.gradients :]
     wanted: list[dict[str, Any]] = [
         {"workload": "gradient", "backend": b, "precision": p, "patients": s.sizes.gradient, "calls": GRADIENT_CALLS}

@@ -6,6 +6,8 @@ WEEKS = 26
 DAYS = 7.0 * WEEKS
 DOSE = 3.0
 SENTENCE = f"romiplostim {DOSE:g} ug/kg sc weekly x {WEEKS}"
+LABEL = "US label, adults with ITP"
+"""Titration rule of the titrated workload."""
 REDUCERS = ("peak", "nadir", "peak_day", "nadir_day", "mean", "auc")
 """The endpoints of every forward workload."""
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,11 +18,13 @@ import numpy as np
 import thrombojax as tj
 from thrombojax.bench import limits, objective, prototype, studies
 from thrombojax.bench.operations import operations_per_step
-from thrombojax.dosing.administer import columns, slots
+from thrombojax.dosing.administer import administrations, columns, slots, treated
 from thrombojax.dosing.timeline import Schedule, grid, schedule
+from thrombojax.dosing.titration import Treatment, titration
 from thrombojax.endpoints import Endpoint
 from thrombojax.models import registry
 from thrombojax.models.protocol import Model
+from thrombojax.patients import clinic as clinics
 from thrombojax.patients.population import prepare, shared
 from thrombojax.solve import engine
 from thrombojax.solve.steppers import CLASSICAL, LONG, Tableau
@@ -88,6 +90,30 @@ def forward(o: Options) -> Prepared:
     problem = flagship(o["patients"])
     ends = [Endpoint(name, name, stop=problem.days) for name in studies.REDUCERS]
     return _engine(problem, o, {"endpoints": ends}, len(ends))
+
+
+def titrated(o: Options) -> Prepared:
+    """The same patients and endpoints on a fixed weekly dose and on the label's titration of it, with noisy weekly visits.
+
+    Nothing wanders within patients, so that both take the same steps.
+    """
+    problem = flagship(o["patients"])
+    patients, model = tj.cohort("itp").sample(o["patients"]), problem.model
+    treatment = Treatment(titration=titration("romiplostim", studies.LABEL))
+    seen = replace(clinics.observation(patients, model), wander=())
+    cols = treated(model, [treatment])
+    acts = treatment.acts(studies.DAYS)
+    slots_ = administrations(model, treatment, cols, studies.DAYS)
+    line = schedule(model, shared(model, problem.cohort), cols, slots_, grid(studies.DAYS, acts))
+    clinic = clinics.setting(model, [treatment], seen)
+    care = clinics.care(model, clinic, treatment, seen, line, problem.cohort, patients, ())
+    ends = [Endpoint(name, name, stop=problem.days) for name in studies.REDUCERS]
+    how: dict[str, Any] = {"endpoints": ends, "backend": o["backend"], "precision": o["precision"]}
+    calls = {
+        "fixed regimen": lambda: engine.solve(model, problem.cohort, problem.line, **how),
+        "titrated sweep": lambda: engine.solve(model, problem.cohort, line, clinic=clinic, care=care, **how),
+    }
+    return Prepared(calls, {key: problem.facts(len(ends), _item(o))[key] for key in ("model", "patients", "days")})
 
 
 def twenty_two(n: int) -> Problem:
@@ -242,6 +268,7 @@ def ceilings(o: Options) -> Prepared:
 
 WORKLOADS: Mapping[str, Callable[[Options], Prepared]] = {
     "forward": forward,
+    "titrated": titrated,
     "prototype": prototype_sweep,
     "limit": limit,
     "floor": floor,
