@@ -100,6 +100,13 @@ class EventTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def first(self, n: int) -> "EventTable":
+        """The table of its first n patients."""
+        of = {name: Varying(v.days[:n], v.values[:n]) for name, v in self.varying.items()}
+        constant = {name: values[:n] for name, values in self.constant.items()}
+        mine = (self.doses[:n], self.resets[:n], self.observations[:n])
+        return EventTable(self.ids[:n], self.drugs, *mine, constant, of, self.interpolation, self.last_day)
+
 
 def read(
     path: str | Path,
@@ -110,24 +117,39 @@ def read(
     drop: Iterable[str] = (),
     observed: str | None = None,
     ids: Sequence[str] | None = None,
+    steady: bool = True,
+    until: float | None = None,
 ) -> EventTable:
     """The event table of a CSV file. Raises InputError with everything that is wrong with it.
 
     unit: of TIME, II and (per unit) RATE. doses: what each CMT stands for, `{"1": ("romiplostim", "sc", "ug")}`; if there is
     one only, CMT may be missing. interpolation: of covariates between records, the last value (`locf`) or the next (`nocb`).
     drop: columns that are not read. observed: the DVID of the observations to keep (their CMT, in a table without DVID);
-    needed where there are several. ids: the patients that the table must have, and their order; else as in the file.
+    needed where there are several. ids: the patients that the table must have, and their order; else as in the file. steady:
+    whether SS 1 is taken. until: the day by which everything must have ended.
     """
     drugs, compartments = _arguments(unit, doses, interpolation, ids)
     sheet = event_cells.load(path, drop)
     names, patient = patients(sheet, ids)
     days = Days(unit)
     records = check(sheet, patient, days, compartments)
+    if not steady:
+        sheet.flag(
+            records.steady & records.dose, "SS", " (steady state) is not supported; allowed: the doses that lead to it"
+        )
+    if until is not None:
+        sheet.flag(
+            records.day > until + COINCIDENT,
+            "TIME",
+            f", after the end of the study (day {until:g}); needed: all within it",
+        )
     rows, values = observations(sheet, records, observed)
     covariates = {name: sheet.numbers(name) for name in sheet.covariates}
     for name in covariates:
         _has_values(sheet, name, names, patient)
     given = _administrations(sheet, records, days, len(names))
+    if until is not None:
+        _ended(sheet, names, given.records, until)
     sheet.stop()
 
     n = len(names)
@@ -269,6 +291,15 @@ def _administrations(sheet: Sheet, records: Records, days: Days, n: int) -> _Adm
     return _Administrations(
         tuple(tuple(every[a:b]) for a, b in pairwise(ends)), float((time + duration).max(initial=0.0))
     )
+
+
+def _ended(sheet: Sheet, names: Sequence[str], given: Sequence[Sequence[Record]], until: float) -> None:
+    """A fault for each patient to whom an additional dose, or an infusion, is given after the study."""
+    for name, mine in zip(names, given, strict=False):  # there are none where there are too many
+        end = max((record.time + record.duration for record in mine), default=0.0)
+        if end > until + COINCIDENT:
+            said = f"is given doses to day {end:.6g}, additional ones and infusions counted"
+            sheet.whole(f"patient {name!r} {said}; needed: none after the end of the study (day {until:g})")
 
 
 def _no_repeats(sheet: Sheet, records: Records, source: np.ndarray, nth: np.ndarray, time: np.ndarray) -> None:

@@ -27,12 +27,13 @@ transfusion given."""
 
 
 class Policy(NamedTuple):
-    """Shape of a study's rules. levels: rows of a table of weekly patterns, period: its columns (days)."""
+    """Shape of a study's rules. levels: rows of a table of weekly patterns, period: its columns (days); weights: weight bands."""
 
     bands: int = 0
     stops: int = 0
     levels: int = 0
     period: int = 0
+    weights: int = 0
 
 
 class Band(NamedTuple):
@@ -60,6 +61,14 @@ class Stop(NamedTuple):
     days: Scalar = 0.0
     since: Scalar = 0.0
     settled: Scalar = 0.0
+
+
+class Weight(NamedTuple):
+    """low <= weight < high (kg): amounts are multiplied by `times`."""
+
+    low: Scalar = 0.0
+    high: Scalar = 0.0
+    times: Scalar = 1.0
 
 
 class Rule(NamedTuple):
@@ -90,6 +99,7 @@ class Rule(NamedTuple):
     bands: tuple[Band, ...] = ()
     stops: tuple[Stop, ...] = ()
     table: tuple[tuple[Scalar, ...], ...] = ()
+    weights: tuple[Weight, ...] = ()
 
 
 class Memory(NamedTuple):
@@ -129,6 +139,7 @@ def shape(rules: "tuple[Rule, ...]") -> Policy:
         max((len(r.stops) for r in rules), default=0),
         max((len(r.table) for r in rules), default=0),
         max((len(row) for r in rules for row in r.table), default=0),
+        max((len(r.weights) for r in rules), default=0),
     )
 
 
@@ -140,6 +151,7 @@ def padded(rule: Rule, policy: Policy) -> Rule:
         bands=(*rule.bands, *(Band(),) * (policy.bands - len(rule.bands))),
         stops=(*rule.stops, *(never,) * (policy.stops - len(rule.stops))),
         table=(*rows, *((0.0,) * policy.period,) * (policy.levels - len(rows))),
+        weights=(*rule.weights, *(Weight(),) * (policy.weights - len(rule.weights))),
     )
 
 
@@ -237,6 +249,8 @@ def amount(rule: Rule, m: Memory, place: Scalar, weight: Scalar) -> tuple[Scalar
             # tables come with levels; an arm without one has zeros, and its dose stands
             dose = jnp.where((m.dose == level) & (place == day) & _has(rule), jnp.where(dose > 0.0, listed, 0.0), dose)
     dose = dose * jnp.where(rule.per_kg > 0.5, weight, 1.0)
+    for band in rule.weights:
+        dose = dose * jnp.where((weight >= band.low) & (weight < band.high), band.times, 1.0)
     step = jnp.where(rule.rounding > 0.0, rule.rounding, 1.0)
     dose = jnp.where(rule.rounding > 0.0, jnp.floor(dose / step + 0.5) * step, dose)
     dose = jnp.where((place > 0.5) & ((rule.clinic < 0.5) | (m.present > 0.5)), dose, 0.0)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thrombojax import drugs
-from thrombojax.dosing.policy import ALWAYS, Band, Rule, Stop
+from thrombojax.dosing.policy import ALWAYS, Band, Rule, Stop, Weight
 from thrombojax.dosing.regimen import DAY as ONE_DAY
 from thrombojax.dosing.regimen import MOST_DOSES, Regimen, plain, series, unit_name
 from thrombojax.dosing.sentence import regimen
@@ -60,6 +60,14 @@ class StopTable(_Table):
     why: str = ""
 
 
+class WeightTable(_Table):
+    """from <= weight < to (kg): amounts are so many times as large."""
+
+    low: float = Field(0.0, alias="from", ge=0)
+    high: float = Field(ALWAYS, alias="to", gt=0)
+    times: float = Field(ge=0)
+
+
 def _list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
@@ -82,6 +90,7 @@ class TitrationTable(_Table):
     rounding: float | None = Field(None, ge=0)
     vial: float | None = Field(None, ge=0)
     levels: tuple[tuple[float, ...], ...] = ()
+    weights: tuple[WeightTable, ...] = ()
     rules: tuple[BandTable, ...] = Field(min_length=1)
     stop: Annotated[tuple[StopTable, ...], BeforeValidator(_list)] = ()
     source: str = ""
@@ -133,7 +142,8 @@ class Treatment:
     """Everything that an arm's patients are given, and how well they keep to it.
 
     regimen: fixed doses; visits: days between the clinic's visits, or the days themselves, at which titration and rescue decide;
-    adherence: share of administrations taken; attendance: share of visits kept; dropout: per year.
+    window: days by which a visit may come early or late, each day as likely; adherence: share of administrations taken;
+    attendance: share of visits kept; dropout: per year.
     """
 
     regimen: Regimen = field(default_factory=Regimen)
@@ -143,6 +153,7 @@ class Treatment:
     adherence: float = 1.0
     attendance: float = 1.0
     dropout: float = 0.0
+    window: int = 0
 
     @property
     def drugs(self) -> tuple[str, ...]:
@@ -254,17 +265,24 @@ def _bands(table: TitrationTable, where: str) -> list[Problem]:
             found.append(Problem(f"{where}.rules", f"the band from {_count(band.low)} ({band.action}) {what}"))
     if sum(b.action == "withhold" for b in bands) > 1:
         found.append(Problem(f"{where}.rules", "has more than one band that withholds; allowed: one"))
-    if bands[0].low > 0:
-        found.append(Problem(f"{where}.rules", f"no rule for counts below {_count(bands[0].low)}"))
-    for before, after in pairwise(bands):
-        if after.low > before.high:
-            message = f"no rule for counts from {_count(before.high)} to {_count(after.low)}"
-            found.append(Problem(f"{where}.rules", message))
-        elif after.low < before.high:
-            message = f"two rules for counts from {_count(after.low)} to {_count(min(before.high, after.high))}"
-            found.append(Problem(f"{where}.rules", message))
-    if bands[-1].high < ALWAYS:
-        found.append(Problem(f"{where}.rules", f"no rule for counts of {_count(bands[-1].high)} and more"))
+    found += _covered(f"{where}.rules", "counts", [(b.low, b.high) for b in bands])
+    if table.weights:
+        spans = sorted((w.low, w.high) for w in table.weights)
+        found += _covered(f"{where}.weights", "weights", spans)
+    return found
+
+
+def _covered(where: str, what: str, spans: Sequence[tuple[float, float]]) -> list[Problem]:
+    """Ascending spans that overlap or leave something out."""
+    found = [Problem(where, f"no rule for {what} below {_count(spans[0][0])}")] if spans[0][0] > 0 else []
+    for before, after in pairwise(spans):
+        if after[0] > before[1]:
+            found.append(Problem(where, f"no rule for {what} from {_count(before[1])} to {_count(after[0])}"))
+        elif after[0] < before[1]:
+            end = min(before[1], after[1])
+            found.append(Problem(where, f"two rules for {what} from {_count(after[0])} to {_count(end)}"))
+    if spans[-1][1] < ALWAYS:
+        found.append(Problem(where, f"no rule for {what} of {_count(spans[-1][1])} and more"))
     return found
 
 
@@ -313,7 +331,9 @@ def _doses(table: TitrationTable, data: Mapping[str, Any], where: str) -> list[P
     ]
     if found or not products or table.unit.endswith("/kg"):
         return found
-    doses = sorted({d for row in table.levels for d in row} if table.levels else reachable(table))
+    times = {w.times for w in table.weights} or {1.0}
+    given = {d for row in table.levels for d in row} if table.levels else reachable(table)
+    doses = sorted({d * factor for d in given for factor in times})
     # tablets of one product make all doses: nobody takes two salts of a drug
     wrong = {product: [d for d in doses if not made_of(d, product)] for product in map(tuple, products)}
     tablets, left = min(wrong.items(), key=lambda item: len(item[1]))
@@ -395,4 +415,5 @@ def _rule(table: TitrationTable, data: Mapping[str, Any]) -> Rule:
         bands=bands,
         stops=stops,
         table=table.levels,
+        weights=tuple(Weight(w.low, w.high, w.times) for w in table.weights),
     )
