@@ -196,6 +196,8 @@ def _identity(plan: plans.Plan) -> str:
         columns = sorted((name, np.asarray(values).tobytes().hex()) for name, values in plan.patients.changes.items())
         digest = hashlib.sha256(repr((plan.ids, columns)).encode()).hexdigest()
         said.append(f"{study.patients.table} = {digest[:12]}")
+    if study.events_path is not None:
+        said.append(f"{study.events_path.name} = {hashlib.sha256(study.events_path.read_bytes()).hexdigest()[:12]}")
     return "\n".join([*said, *study.text.splitlines()])
 
 

@@ -48,21 +48,21 @@ class Course(NamedTuple):
 
 def recorded(model: Model, table: EventTable, names: Mapping[str, str], where: str) -> Recorded:
     """names: covariate of the table -> leaf of the model's parameters. Raises InputError for what a model does not take."""
-    steady = sorted({table.ids[k] for k, mine in enumerate(table.doses) if any(r.ss for r in mine)})
-    if steady:
-        message = f"has doses at steady state (SS 1) for ID {', '.join(steady[:5])}; allowed: the doses that lead to it"
-        raise InputError(Problem(where, message))
     given = [Regimen((Dose(d.drug, 1.0, d.unit, d.route, (0.0,)),)) for d in table.drugs]
     found = columns(model, given, where)
-    for (k, d), mine in ((kd, r) for kd in enumerate(table.drugs) for r in table.doses):
-        if not model.entries[d.drug, d.route].infusible and any(r.duration and r.column == k for r in mine):
-            raise InputError(Problem(where, f"{d.drug} {d.route} is not given as an infusion, and has a RATE"))
+    for name, record in ((name, r) for name, mine in zip(table.ids, table.doses, strict=True) for r in mine):
+        d = table.drugs[record.column]
+        if record.duration and not model.entries[d.drug, d.route].infusible:
+            who = f"but patient {name!r} has a RATE on day {record.time:.6g}"
+            raise InputError(Problem(where, f"{d.drug} {d.route} is not given as an infusion, {who}"))
     column = tuple(found.index(Column((d.drug, d.route), d.unit.endswith("/kg"))) for d in table.drugs)
     factor = []
     for d in table.drugs:
         unit, target = d.unit.removesuffix("/kg"), model.entries[d.drug, d.route].unit
         factor.append(MASS[unit] / MASS[target] if unit != target else 1.0)
-    return Recorded(model, table, found, column, tuple(factor), {names[k]: v for k, v in table.varying.items()})
+    known = struct.names(model.Parameters)  # not those of drugs that nobody is given
+    varying = {names[k]: v for k, v in table.varying.items() if names[k] in known}
+    return Recorded(model, table, found, column, tuple(factor), varying)
 
 
 def course(given: Recorded, cohort: Cohort, rows: Sequence[int], days: float, common: Sequence[float],

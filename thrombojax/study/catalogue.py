@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from thrombojax import dosing
+from thrombojax.dosing.regimen import drug_name
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study.reducers import REDUCERS
 from thrombojax.study.schema import Study
@@ -79,6 +80,8 @@ def check_against(study: Study, catalogue: Catalogue) -> list[Problem]:
     from thrombojax.study.treatments import first_treatment  # here, because reading a file needs no JAX
 
     given: set[str] = set()
+    if study.events is not None:
+        given.update(drug_name(said[0]) or "" for said in study.events.doses.values())
     for i, arm in enumerate(study.arms):
         try:
             treatment = first_treatment(study, i)

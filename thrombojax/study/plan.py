@@ -10,6 +10,7 @@ import numpy as np
 from thrombojax.dosing.administer import administrations, treated, units
 from thrombojax.dosing.events import EventTable
 from thrombojax.dosing.events import read as read_events
+from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Column, event_times, grid
 from thrombojax.dosing.titration import Treatment
 from thrombojax.endpoints import REDUCERS, Endpoint, times
@@ -27,7 +28,7 @@ from thrombojax.solve.pieces import Clinic
 from thrombojax.store.layout import Layout
 from thrombojax.study import tables
 from thrombojax.study.catalogue import Catalogue, check_against, resolve, unresolved
-from thrombojax.study.file_layout import Shape, layout
+from thrombojax.study.file_layout import OBSERVED, Shape, layout
 from thrombojax.study.schema import Study
 from thrombojax.study.treatments import holes, treatment
 
@@ -173,20 +174,26 @@ def _events(study: Study, known: Catalogue) -> tuple[EventTable | None, dict[str
         interpolation=said.interpolation,
         drop=said.drop,
         observed=said.observed,
+        steady=False,
+        until=study.head.days,
     )
     problems = []
-    if table.last_day > study.head.days:
-        message = (
-            f"has records up to day {table.last_day:g}; allowed: to the end of the study (day {study.head.days:g})"
-        )
-        problems.append(Problem(str(path), message))
-    names = {}
+    wanted = study.patients.n
+    if wanted is not None and wanted > len(table):
+        problems.append(Problem(str(path), f"has {len(table)} patients; --patients asks for {wanted}"))
+    names: dict[str, str] = {}
     for name in (*table.constant, *table.varying):
-        wrong = unresolved(f"{path}: column {name!r}", "parameter or covariate", name, known.numbers)
-        problems += [Problem(wrong.where, f"{wrong.message}; or list it in `drop`")] if wrong is not None else []
-        names[name] = resolve(name, known.numbers) or name
-    if cohorts.COUNT in {names[name] for name in table.varying}:
-        problems.append(Problem(str(path), f"{cohorts.COUNT} changes within a patient; allowed: the count at baseline"))
+        where = f"{path}: column {name!r}"
+        wrong = unresolved(where, "parameter or covariate", name, known.numbers)
+        if wrong is not None:
+            problems.append(Problem(wrong.where, f"{wrong.message}; a column that is no covariate is listed in `drop`"))
+            continue
+        leaf = resolve(name, known.numbers) or name
+        problems += [Problem(where, f"repeats the column {other!r}") for other in names if names[other] == leaf]
+        names[name] = leaf
+        if leaf == cohorts.COUNT and name in table.varying:
+            problems.append(Problem(where, "changes within a patient; allowed: the count at baseline"))
+    problems += _moving(study, known, {names[name]: name for name in table.varying if name in names})
     for d in table.drugs:
         forms = known.drugs.get(d.drug)
         if forms is None:
@@ -196,7 +203,21 @@ def _events(study: Study, known: Catalogue) -> tuple[EventTable | None, dict[str
             problems.append(Problem(study.at("events", "doses"), f"{d.drug} {d.route} {d.unit}; allowed: {allowed}"))
     if problems:
         raise InputError(*problems)
-    return table, names
+    return (table if wanted is None else table.first(wanted)), names
+
+
+def _moving(study: Study, known: Catalogue, varying: Mapping[str, str]) -> list[Problem]:
+    """What changes with the table cannot be set besides: the table's next value would undo it."""
+    uses = [(study.at("patients", "overrides", name), name) for name in study.patients.overrides]
+    uses += [
+        (study.at("axis", i, "parameter"), a.parameter) for i, a in enumerate(study.axes) if a.parameter is not None
+    ]
+    at = {where: resolve(name, known.numbers) for where, name in uses}
+    return [
+        Problem(where, f"sets {leaf}, which changes within patients in the table (column {varying[leaf]!r})")
+        for where, leaf in at.items()
+        if leaf is not None and leaf in varying
+    ]
 
 
 def _observation(study: Study, patients: Patients, model: Model) -> Observation:
@@ -326,12 +347,19 @@ def _anchored(study: Study, known: Catalogue, patients: Patients) -> list[Proble
     counts = [where for leaf, where, _ in given if leaf == cohorts.COUNT]
     anchor = patients.cohort.anchor if patients.cohort is not None else None
     if anchor is None:
-        if study.table_path is not None and cohorts.COUNT in patients.changes:
-            counts.append(str(study.table_path))
-        who = f"the cohort {study.patients.cohort!r}" if patients.cohort is not None else "a patient table"
+        table = study.table_path or study.events_path
+        if table is not None and cohorts.COUNT in patients.changes:
+            counts.append(str(table))
+        who = "a patient table" if study.events is None else "a study without a cohort"
+        who = f"the cohort {study.patients.cohort!r}" if patients.cohort is not None else who
         message = f"{cohorts.COUNT!r} is what some cohorts are drawn by; {who} is not"
         return [Problem(where, message) for where in counts]
     mine = [(where, scale) for leaf, where, scale in given if leaf == anchor.unknown]
+    if anchor.unknown in patients.changes and not mine:  # a column of an event table
+        mine, counts = (
+            [(str(study.events_path), False)],
+            [*counts, *([""] if cohorts.COUNT in patients.changes else [])],
+        )
     if all(scale for _, scale in mine):
         message = f"{anchor.unknown} is solved from each patient's count, so it cannot be scaled; allowed: to set it"
         return [Problem(where, message) for where, _ in mine]
@@ -347,8 +375,10 @@ def _clashes(study: Study, observables: tuple[str, ...], parameters: tuple[str, 
             problems.append(Problem(study.at("output", "observables", i), f"{name!r} is given twice"))
     named = [("axis", i, axis.name) for i, axis in enumerate(study.axes)]
     named += [("endpoint", i, endpoint.name) for i, endpoint in enumerate(study.endpoints)]
+    taken = {*(LEDGER if study.output.ledger else ()), *(OBSERVED if study.events is not None else ())}
     for section, i, name in named:
         what = "trajectory" if name in observables else "parameter" if name in parameters else ""
+        what = what or ("variable" if name in taken else "")
         if what:
             message = f"given {name!r}, which is the name of a {what} in the results; allowed: another name"
             problems.append(Problem(study.at(section, i, "name"), message))
