@@ -13,6 +13,8 @@ from thrombojax.solve import engine
 from thrombojax.store.layout import Axis, Layout, Variable, flags
 from thrombojax.study.schema import Study
 
+OBSERVED = ("observation", "observed", "day", "dv", "predicted")
+"""Names that a file with an event table uses besides."""
 SHARD_BYTES = 64 * 2**20
 """What the results of one shard should take in memory, at most."""
 SHARD_PATIENTS = 16384
