@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thrombojax.dosing import policy
-from thrombojax.dosing.policy import Band, Rule, Stop
+from thrombojax.dosing.policy import Band, Rule, Stop, Weight
 
 
 @dataclasses.dataclass
@@ -122,6 +122,9 @@ class Patient:
         dose = rule.table[int(self.dose) - 1][place - 1] if rule.table else self.dose
         if rule.per_kg:
             dose *= weight
+        for band in rule.weights:
+            if band.low <= weight < band.high:
+                dose *= band.times
         if rule.rounding:
             dose = math.floor(dose / rule.rounding + 0.5) * rule.rounding
         left = 0.0
@@ -154,6 +157,7 @@ def random_rule(rng, levels):
             low, high, float(rng.choice([-policy.ALWAYS, 0.0, 20.0])), *rng.permutation([(0.0, dose), (dose, policy.ALWAYS)])[0],
             7.0 * rng.integers(0, 5), float(rng.choice([0.0, 30.0])), float(rng.choice([0.0, 0.0, 14.0])),
         ))  # fmt: skip
+    weights = (Weight(0.0, 70.0, 0.5), Weight(70.0, policy.ALWAYS, 1.5)) if rng.random() < 0.3 else ()
     start = float(rng.integers(1, 5))
     lowest = float(rng.choice([1.0, start])) if levels else float(rng.choice([0.0, 0.5, start]))
     table = tuple(tuple(float(a) for a in rng.choice([0, 10, 20], size=3)) for _ in range(5)) if levels else ()
@@ -163,11 +167,12 @@ def random_rule(rng, levels):
         unit=float(rng.choice([1.0, 1e-3])), resume_below=float(rng.choice([50.0, 150.0, 400.0])),
         resume_by=float(rng.integers(0, 3)), rescue_below=float(rng.choice([0.0, 20.0])), rescue=40.0,
         first=float(rng.choice([0.0, 0.0, 7.0, 14.0])), until=float(rng.choice([policy.ALWAYS, policy.ALWAYS, 70.0])),
-        bands=tuple(bands), stops=tuple(stops), table=table, **({} if levels else weigh),
+        bands=tuple(bands), stops=tuple(stops), table=table, weights=weights,
+        **({} if levels else weigh),
     )  # fmt: skip
 
 
-SHAPE = policy.Policy(4, 3, 5, 3)
+SHAPE = policy.Policy(4, 3, 5, 3, 2)
 PATIENTS, VISITS = 60, 24
 
 

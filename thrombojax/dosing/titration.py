@@ -235,7 +235,7 @@ def _problems(error: ValidationError, where: str) -> list[Problem]:
     for e in error.errors(include_url=False):
         at = ".".join([where, *(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in e["loc"])]).replace(".[", "[")
         if e["type"] == "extra_forbidden":
-            parts: dict[str, type[_Table]] = {"rules": BandTable, "stop": StopTable}
+            parts: dict[str, type[_Table]] = {"rules": BandTable, "stop": StopTable, "weights": WeightTable}
             table = parts.get(str(e["loc"][0]), TitrationTable)
             allowed = [f.alias or name for name, f in table.model_fields.items()]
             more = ["drug", "label"] if table is TitrationTable else []
