@@ -107,7 +107,8 @@ def simulate(
         clinic = clinics.setting(model, [treatment], seen)
     acts = treatment.acts(days)
     knots = clinics.knots(seen, days) if seen is not None else ()
-    fixed = grid(days, kept, times(windows), acts, knots)
+    chances = [day for some in treatment.chances(days) for day in some]
+    fixed = grid(days, kept, times(windows), chances, knots)
     plan = schedule(model, typical, cols, administrations(model, treatment, cols, days), fixed)
     looks = sorted({day for e in windows for day in e.visits})
     own = clinics.care(model, clinic, treatment, seen, plan, cohort, patients, looks) if clinic and seen else None
@@ -133,7 +134,7 @@ def simulate(
         parameters=struct.as_dict(cohort.p),
         units={name: units[name] for name in wanted},
         visits=np.asarray(acts),
-        ledger=out.ledger,
+        ledger=clinics.by_visit(treatment, patients, days, out.ledger),
     )
 
 

@@ -35,6 +35,7 @@ TREATMENTS = {
     "with misses": Treatment(titration=TITRATED, rescue=RESCUE, adherence=0.9, attendance=0.9, dropout=0.5),
     "levels": Treatment(titration=titration("eltrombopag", "US label, adults with ITP")),
     "placebo": Treatment(rescue=RESCUE),
+    "windows": Treatment(titration=TITRATED, rescue=RESCUE, attendance=0.9, window=2),
     "beside a fixed regimen": Treatment(tj.regimen("eltrombopag 25 mg oral daily x 84"), TITRATED),
 }
 
@@ -50,7 +51,7 @@ class Case:
         self.cohort = prepare(self.patients, self.model)
         self.seen = clinics.observation(self.patients, self.model)
         columns = treated(self.model, [treatment])
-        acts = treatment.acts(DAYS)
+        acts = [day for some in treatment.chances(DAYS) for day in some]
         self.endpoints = [e for e in ENDPOINTS if e.drug is None or any(c.key[0] == e.drug for c in columns)]
         fixed = grid(DAYS, acts, times(self.endpoints), clinics.knots(self.seen, DAYS))
         slots = administrations(self.model, treatment, columns, DAYS)
@@ -85,12 +86,12 @@ def assert_same(a, b, tolerance):
         np.testing.assert_allclose(a.ledger[name], b.ledger[name], rtol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["with misses", "levels", "beside a fixed regimen"])
+@pytest.mark.parametrize("name", ["with misses", "levels", "windows"])
 def test_native_is_xla(name):
     assert_same(solved(name, "native"), solved(name, "xla"), 1e-10)
 
 
-@pytest.mark.parametrize("name", TREATMENTS)
+@pytest.mark.parametrize("name", ["levels", "windows"])
 def test_the_text_for_gpus_is_native(name, monkeypatch):
     monkeypatch.setattr(engine, "choose", lambda backend, model: backend)
     monkeypatch.setattr(cuda, "run", functools.partial(cuda.run, on=(places.Host(),)))
@@ -120,7 +121,7 @@ def test_what_is_seen_is_the_count_with_its_error():
     np.testing.assert_allclose(out.ledger["count"], out.saved["platelets"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["titrated", "with misses", "levels", "beside a fixed regimen"])
+@pytest.mark.parametrize("name", ["titrated", "with misses", "levels", "windows", "beside a fixed regimen"])
 def test_a_ledger_replayed_as_a_fixed_regimen_gives_the_same_trajectory(name):
     c, out = case(name), solved(name, "native")
     clinic, line, care = clinics.replayed(c.model, c.clinic, c.line, c.care, c.cohort, out.ledger)
@@ -168,6 +169,39 @@ def test_placebo_takes_no_drug_and_meets_the_same_errors():
     ratio = [o.ledger["seen"] / o.ledger["count"] for o in (out, drug)]
     np.testing.assert_allclose(ratio[0], ratio[1], rtol=1e-12)
     assert np.array_equal(out.ledger["count"][0], drug.ledger["count"][0])
+
+
+def test_a_visit_takes_place_once_in_its_window():
+    c, out = case("windows"), solved("windows", "native")
+    by_visit = clinics.by_visit(c.treatment, c.patients, DAYS, out.ledger)
+    planned = np.asarray(c.treatment.acts(DAYS))[:, None]
+    off = by_visit["day"] - planned
+    assert set(np.unique(off)) == {-2.0, -1.0, 0.0, 1.0, 2.0}
+    assert np.all(off[0] == 0)
+    # what was seen, decided and transfused on all days together is what the visits hold
+    kept = ~np.isnan(out.ledger["seen"])
+    assert kept.sum() == (~np.isnan(by_visit["seen"])).sum()
+    for code in (policy.RAISED, policy.LOWERED, policy.WITHHELD):
+        assert out.endpoints["dose_increases"].sum() == (by_visit["decision"] == policy.RAISED).sum()
+        assert (by_visit["decision"] == code).sum() <= kept.sum()
+    assert np.array_equal((by_visit["rescue"] > 0).sum(0), out.endpoints["rescues"])
+    assert np.array_equal((out.ledger["rescue"] > 0).sum(0), out.endpoints["rescues"])
+
+
+def test_weight_bands_multiply_amounts():
+    c = case("titrated")
+    light = titration("romiplostim", "US label, adults with ITP", until=77, start=3.0,
+                      weights=[{"to": 75, "times": 0.5}, {"from": 75, "times": 1}])  # fmt: skip
+    plain = titration("romiplostim", "US label, adults with ITP", until=77, start=3.0)
+    weight = np.asarray(struct.as_dict(c.cohort.p)["body.weight"])
+    first = [Case(Treatment(titration=t)).care.rule for t in (light, plain)]
+    amounts = [
+        np.asarray(clinics._amounts(r, np.full((1, c.cohort.n), 3.0), np.ones((1, c.cohort.n)), 1.0, weight))[0]
+        for r in first
+    ]
+    assert (weight < 75).any()
+    assert (weight >= 75).any()
+    np.testing.assert_allclose(amounts[0], np.where(weight < 75, np.floor(0.3 * weight + 0.5) * 5, amounts[1]))
 
 
 def test_a_patient_is_the_same_in_any_company():

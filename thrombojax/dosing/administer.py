@@ -110,7 +110,7 @@ def administrations(
             place.append(1.0 + (t - given.first) // 1.0 % given.period)
             column.append(all_columns.index(Column((given.drug, given.route), False, "policy")))
     if treatment.rescue is not None:
-        for t in treatment.acts(days)[1:]:
+        for t in (t for chances in treatment.chances(days)[1:] for t in chances):
             time.append(t)
             place.append(1.0)
             column.append(all_columns.index(Column((treatment.rescue.drug, treatment.rescue.route), False, "rescue")))

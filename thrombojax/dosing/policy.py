@@ -21,9 +21,9 @@ ALWAYS = 1e30
 
 DECISIONS = ("kept", "raised", "lowered", "withheld", "still_withheld", "resumed", "stopped", "off", "missed")
 KEPT, RAISED, LOWERED, WITHHELD, STILL_WITHHELD, RESUMED, STOPPED, OFF, MISSED = map(float, range(len(DECISIONS)))
-LEDGER = ("count", "seen", "decision", "dose", "rescue")
-"""What is written down of a visit: the true count, the one measured (NaN: missed), the decision, the dose from now on, the
-transfusion given."""
+LEDGER = ("day", "count", "seen", "decision", "dose", "rescue")
+"""What is written down of a visit: its day, the true count, the one measured (NaN: missed), the decision, the dose from now
+on, the transfusion given."""
 
 
 class Policy(NamedTuple):
@@ -270,9 +270,9 @@ def count(m: Memory, given: Scalar, wasted: Scalar) -> Memory:
     return m._replace(given=m.given + given, wasted=m.wasted + wasted)
 
 
-def written(m: Memory, true: Scalar, seen: Scalar) -> tuple[Scalar, ...]:
+def written(m: Memory, day: Scalar, true: Scalar, seen: Scalar) -> tuple[Scalar, ...]:
     """A visit's row in the ledger, in the order of LEDGER."""
-    return true, seen, m.decision, prescribed(m), m.rescue
+    return day, true, seen, m.decision, prescribed(m), m.rescue
 
 
 def numbers(rule: Rule) -> list[Any]:

@@ -175,6 +175,14 @@ class Treatment:
         every = self.visits or (self.titration.visit_days if self.titration is not None else WEEK)
         return tuple(t for t in series(0.0, every, ONE_DAY, int(horizon / every) + 1) if t < horizon)
 
+    def chances(self, horizon: float) -> tuple[tuple[float, ...], ...]:
+        """Per visit the days on which it may take place; the first visit is on day 0."""
+        planned = self.acts(horizon)
+        around = range(-self.window, self.window + 1)
+        return tuple(
+            tuple(t + d for d in (around if t > 0 else (0,)) if 0 < t + d < horizon or t == 0) for t in planned
+        )
+
     def rule(self) -> Rule:
         """All numbers of its policy."""
         found = self.titration.rule if self.titration is not None else Rule()

@@ -20,6 +20,7 @@ from thrombojax.dosing.timeline import COINCIDENT, Schedule
 from thrombojax.dosing.titration import Treatment
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
+from thrombojax.patients.draw import uniform
 from thrombojax.patients.population import Patients
 from thrombojax.solve.engine import Cohort
 from thrombojax.solve.pieces import Clinic
@@ -95,7 +96,8 @@ def care(
 ) -> Care:
     """What happens to the patients of one arm. looks: days at which endpoints look, besides the policy's own visits."""
     days = line.grid[-1]
-    acts = treatment.acts(days)
+    chances = treatment.chances(days)
+    acts = [day for some in chances for day in some]
     looks = sorted({*looks, *acts})
     index = np.arange(patients.n) if patients.index is None else patients.index
     seed = patients.seed
@@ -105,6 +107,11 @@ def care(
         here = cares.kept(seed, index, looks, "visit", treatment.attendance)
         factor *= np.where(np.asarray(looks)[:, None] > 0, here, 1.0)
     factor *= np.asarray(looks)[:, None] < leave
+    if treatment.window:
+        place = {day: k for k, day in enumerate(looks)}
+        for some, mine in zip(chances, chosen(treatment, seed, index, days), strict=True):
+            for k, day in enumerate(some):
+                factor[place[day]] = np.where(mine == k, factor[place[day]], -1.0)
     taken = None
     if clinic.own:
         at = cares.slot_days(line)
@@ -117,6 +124,27 @@ def care(
     rule = numbers(model, treatment)._replace(lloq=seen.lloq)
     return cares.along(line, clinic.policy, rule, looks=looks, acts=acts, factor=factor, taken=taken,
                        knots=at_knots, course=course)  # fmt: skip
+
+
+def chosen(treatment: Treatment, seed: int, index: np.ndarray, days: float) -> list[np.ndarray]:
+    """Per visit, which of its chances each patient takes (`[patient]`), each as likely."""
+    return [
+        np.floor(uniform(seed, f"window/{k}", index) * len(some)).astype(int)
+        for k, some in enumerate(treatment.chances(days))
+    ]
+
+
+def by_visit(
+    treatment: Treatment, people: Patients, days: float, ledger: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A ledger with one row per planned visit, each patient's own day of its window (`[visit, patient]`)."""
+    if not treatment.window or not ledger:
+        return dict(ledger)
+    index = np.arange(people.n) if people.index is None else people.index
+    chances = treatment.chances(days)
+    first = np.cumsum([0, *map(len, chances[:-1])])
+    rows = np.stack([f + c for f, c in zip(first, chosen(treatment, people.seed, index, days), strict=True)])
+    return {name: np.take_along_axis(values, rows, axis=0) for name, values in ledger.items()}
 
 
 def _course(base: Any, w: Wander, seed: int, index: np.ndarray, at: Sequence[float]) -> np.ndarray:
@@ -147,14 +175,23 @@ def replayed(
             taken[:, c] = np.where(here, ledger["rescue"][row], 0.0)
         elif column.by == "policy":
             now = np.asarray(ledger["dose"][row], float)
-            seen = np.where(np.isnan(ledger["seen"][row]), 0.0, 1.0)
-            taken[:, c] *= _amounts(given.rule, now, seen, place[:, None], weight)
+            taken[:, c] *= _amounts(given.rule, now, _present(given)[row], place[:, None], weight)
         if column.by:
             dose[segment, c] = place != 0
     columns = tuple(column._replace(by="") for column in line.columns)
     fixed = Clinic(policy.Policy(), True, clinic.varying)
     line = line._replace(timeline=line.timeline._replace(dose=dose), columns=columns)
     return fixed, line, given._replace(rule=policy.Rule(lloq=given.rule.lloq), taken=taken)
+
+
+def _present(given: Care) -> np.ndarray:
+    """Whether the last visit was kept, `[row of the ledger, patient]`."""
+    rows = np.flatnonzero(given.acts >= 0)
+    factor = given.factor[given.visit[rows[np.argsort(given.acts[rows])]]]
+    found = (factor > 0).astype(float)
+    for k in range(1, len(found)):
+        found[k] = np.where(factor[k] < 0, found[k - 1], found[k])
+    return found
 
 
 def _amounts(rule: policy.Rule, dose: np.ndarray, present: np.ndarray, place: Any, weight: np.ndarray) -> np.ndarray:

@@ -138,8 +138,11 @@ def attend(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor
     count = values[plan.observables.index(COUNT)]
     seen, present = policy.observed(rule, count, factor)
     after = policy.decide(rule, memory, seen, present, day)
-    after = jax.tree.map(lambda new, old: jnp.where(acts > 0.5, new, old), after, memory)
-    return after, policy.written(after, count, seen)
+    # A factor below zero: the visit is on another day of its window. What it decided there stays, but for the transfusion.
+    here = (acts > 0.5) & (factor >= 0.0)
+    before = memory._replace(rescue=jnp.where(acts > 0.5, 0.0 * memory.rescue, memory.rescue))
+    after = jax.tree.map(lambda new, old: jnp.where(here, new, old), after, before)
+    return after, policy.written(after, jnp.zeros_like(count) + day, count, seen)
 
 
 def admit(plan: Plan, rule: Rule, values: Sequence[Any], factor: Scalar) -> tuple[Memory, tuple[Scalar, ...]]:
@@ -148,7 +151,7 @@ def admit(plan: Plan, rule: Rule, values: Sequence[Any], factor: Scalar) -> tupl
     count = values[plan.observables.index(COUNT)]
     seen, present = policy.observed(rule, count, factor)
     memory = policy.begin(plan.clinic.policy, rule, jnp.where(present > 0.5, seen, count))
-    return memory, policy.written(memory, count, seen)
+    return memory, policy.written(memory, jnp.zeros_like(count), count, seen)
 
 
 def look(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: Scalar) -> Visit:

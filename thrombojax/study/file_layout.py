@@ -23,6 +23,7 @@ SMALL_SHARD = 1024
 LARGE_SHARD_BYTES = 2**30
 
 LEDGER_MEANING = {
+    "day": ("day", "day of the visit"),
     "count": ("1/nL", "true platelet count at the visit"),
     "seen": ("1/nL", "platelet count as measured (missing: no visit)"),
     "decision": ("", "what the policy decided"),
@@ -115,7 +116,7 @@ def layout(shape: Shape) -> Layout:
     per_patient = (
         cells
         * np.dtype(dtype).itemsize
-        * (len(endpoints) + len(observables) * len(study.save_days) + 5 * len(visits) + observed + 1)
+        * (len(endpoints) + len(observables) * len(study.save_days) + 6 * len(visits) + observed + 1)
     )
     per_patient *= trials or 1
     shard = SHARD_PATIENTS

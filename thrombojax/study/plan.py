@@ -151,11 +151,13 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     if problems:
         raise InputError(*problems)
     seen = _observation(study, patients, model)
-    followed = decides or any(t.adherence < 1 or t.attendance < 1 or t.dropout for t in treatments)
+    followed = decides or any(t.adherence < 1 or t.attendance < 1 or t.dropout or t.window for t in treatments)
     clinic = clinics.setting(model, treatments, seen) if followed or study.observation is not None else None
     seen = seen if clinic is not None else clinics.PERFECT
     visits = tuple(sorted({day for t in treatments for day in t.acts(study.head.days)}))
-    fixed = _grid(study, model, treatments, all_columns, endpoints, (*visits, *clinics.knots(seen, study.head.days)))
+    chances = {day for t in treatments for some in t.chances(study.head.days) for day in some}
+    also = (*visits, *sorted(chances), *clinics.knots(seen, study.head.days))
+    fixed = _grid(study, model, treatments, all_columns, endpoints, also)
     shape = Shape(study, model, ids, endpoints, chosen, parameters, all_columns, backend,
                   visits if study.output.ledger else (), events.most if events is not None else 0)  # fmt: skip
     return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout(shape),

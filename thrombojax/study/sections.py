@@ -137,6 +137,7 @@ class Arm(_Section):
     )
     rescue: Rescue | None = Field(None, description='a table, such as { below = 10, give = "transfusion 40 1/nL iv" }')
     visits: Days | None = Field(None, description=_A_DAYS)
+    window: int = Field(0, ge=0, le=365, description="a whole number of days from 0 to 365")
     adherence: Number = Field(1.0, gt=0, le=1, description="a share more than 0 and at most 1")
     attendance: Number = Field(1.0, gt=0, le=1, description="a share more than 0 and at most 1")
     dropout: Number = Field(0.0, ge=0, le=100, description="a rate per year from 0 to 100")

@@ -96,11 +96,13 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
             for name, values in out.saved.items():
                 arrays[name][cell.index] = _by_trial(plan, values)
             if plan.study.output.ledger:
-                mine = [rows[day] for day in cell.treatment.acts(plan.study.head.days)]
+                days = plan.study.head.days
+                mine = [rows[day] for day in cell.treatment.acts(days)]
+                ledger = clinics.by_visit(cell.treatment, people, days, out.ledger)
                 for name in LEDGER:
                     arrays[name][cell.index] = np.nan
                     if mine:
-                        arrays[name][cell.index][..., mine, :] = _by_trial(plan, out.ledger[name])
+                        arrays[name][cell.index][..., mine, :] = _by_trial(plan, ledger[name])
     return arrays
 
 

@@ -1,6 +1,7 @@
 """What each arm of a study gives, from its section and the numbers of the grid."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from thrombojax import dosing
 from thrombojax.dosing.titration import Treatment, rescue, titration
@@ -49,7 +50,13 @@ def treatment(study: Study, arm: int, values: Mapping[str, float]) -> Treatment:
     problems += _visits(study, source)
     if problems:
         raise InputError(*problems)
-    found = Treatment(fixed, given, saved, section.visits, section.adherence, section.attendance, section.dropout)
+    found = Treatment(
+        fixed, given, saved, section.visits, section.adherence, section.attendance, section.dropout, section.window
+    )
+    days = [day for some in found.chances(study.head.days) for day in some]
+    if any(b <= a for a, b in pairwise(days)):
+        message = f"given {section.window}; allowed: less than half of the days between visits"
+        raise InputError(Problem(study.at("arm", source, "window"), message))
     return found.placebo() if source != arm else found
 
 
