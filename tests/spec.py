@@ -76,6 +76,14 @@ FLAGSHIP: Mapping[str, tuple[str, float]] = {
     "kapG": ("regulators.tgfb_inhibition", 0.2),
     "kG": ("regulators.tgfb_rate", 0.5),
     "kapS": ("regulators.stroma_restraint", 1),
+    "lamB": ("hazards.bleeding_rate", 2.7e-4),
+    "gB": ("hazards.bleeding_gain", 3.2),
+    "cB": ("hazards.bleeding_count", 12),
+    "covB": ("hazards.bleeding_multiplier", 1),
+    "lamT": ("hazards.thrombosis_rate", 2.82e-5),
+    "aT": ("hazards.thrombosis_gain", 0.5),
+    "cT": ("hazards.thrombosis_count", 1000),
+    "covT": ("hazards.thrombosis_multiplier", 1),
 }
 ROMIPLOSTIM: Mapping[str, tuple[str, float]] = {
     "KR": ("romiplostim.potency", 0.075),
@@ -179,7 +187,8 @@ def flagship(
     """Section 2 for states by symbol; drugs whose states are absent are absent. early: eltrombopag before its switch;
     kill: kkill K of chemotherapy.
 
-    The outputs are in the same dict under the names P, Mk, ploidy, production, immature, age, X, conc, concA, concL.
+    The outputs are in the same dict under the names P, Mk, ploidy, production, immature, age, bleeding,
+    thrombosis, X, conc, concA, concL.
     """
     kP = 8 / p["life"]
     N0 = 1.5 * p["P0ref"]
@@ -307,6 +316,8 @@ def flagship(
     d["P"], d["Mk"], d["ploidy"], d["production"] = P, Mk, mass / cells, prod / prod0
     d["immature"] = y["p1"] / N
     d["age"] = sum(j * y[f"p{j}"] for j in range(1, 9)) / ((kP + h) * N)
+    d["bleeding"] = p["lamB"] * (1 + p["gB"] * np.exp(-P / p["cB"])) * p["covB"]
+    d["thrombosis"] = p["lamT"] * p["covT"] * (1 + p["aT"] * P**2 / (P**2 + p["cT"] ** 2))
     d["X"], d["conc"] = X, y["cent"] / p["Vce"] if "cent" in y else 0.0
     d["concA"] = 1000 * y["centA"] / p["VA"] if "centA" in y else 0.0
     d["concL"] = 1000 * y["centL"] / p["VcL"] if "centL" in y else 0.0

@@ -66,6 +66,10 @@ def _one(unit: str) -> str:
     return "1"
 
 
+def _days_of(unit: str) -> str:
+    return {"1": "day", "1/day": "1"}.get(unit, f"{unit} day")
+
+
 def _extreme(sign: float) -> tuple[Callable[..., Carry], Callable[..., Carry]]:
     def init(v: Scalar, pick: Scalar, q: Any) -> Carry:
         return (0.0 * v - jnp.inf, 0.0 * v)
@@ -183,7 +187,7 @@ REDUCERS: Mapping[str, Reducer] = {
     "peak": Reducer("continuous", (), _same, "highest value", *_extreme(1.0), _finish_value(1.0)),
     "nadir_day": Reducer("continuous", (), _day, "day of the lowest value", *_extreme(-1.0), _finish_day),
     "peak_day": Reducer("continuous", (), _day, "day of the highest value", *_extreme(1.0), _finish_day),
-    "auc": Reducer("continuous", (), lambda u: f"{u} day" if u != "1" else "day", "area under the curve", _zero, _auc, _total),
+    "auc": Reducer("continuous", (), _days_of, "area under the curve", _zero, _auc, _total),
     "mean": Reducer("continuous", (), _same, "time-weighted mean", _zero, _auc, _mean),
     "fraction_in_band": Reducer(
         "continuous", ("low", "high"), _one, "fraction of time with low <= value < high", _zero, _band, _mean

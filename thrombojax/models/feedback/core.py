@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from thrombojax.models.feedback import megakaryocytes, niche, platelets, receptor, regulators, thrombopoietin
+from thrombojax.models.feedback import hazards, megakaryocytes, niche, platelets, receptor, regulators, thrombopoietin
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.struct import Scalar, quantity
 
@@ -23,6 +23,7 @@ class Parameters(NamedTuple):
     platelets: platelets.Parameters
     thrombopoietin: thrombopoietin.Parameters
     regulators: regulators.Parameters
+    hazards: hazards.Parameters
 
 
 class State(NamedTuple):
@@ -42,6 +43,8 @@ class Obs(NamedTuple):
     production: A[Array, quantity("1", "platelet production, x healthy")]
     immature_fraction: A[Array, quantity("1", "share of platelets in the youngest eighth")]
     mean_age: A[Array, quantity("day", "mean platelet age")]
+    bleeding_hazard: A[Array, quantity("1/day", "hazard of bleeding of grade 2 or more")]
+    thrombosis_hazard: A[Array, quantity("1/day", "hazard of thrombosis")]
 
 
 class View(NamedTuple):
@@ -101,14 +104,17 @@ def rhs(y: Any, p: Any, v: View, effect: Effect) -> State:
 
 
 def observe(y: Any, p: Any, v: View, effect: Effect) -> Obs:
+    count = platelets.blood(v.pool, p.platelets)
     return Obs(
-        platelets=platelets.blood(v.pool, p.platelets),
+        platelets=count,
         tpo=y.thrombopoietin.tpo,
         megakaryocyte_mass=v.mass,
         ploidy=megakaryocytes.mean_ploidy(y.megakaryocytes, p.megakaryocytes),
         production=p.niche.platelets_per_megakaryocyte * (1.0 - effect.release_block) * y.niche.niche,
         immature_fraction=y.platelets.age[0] / v.pool,
         mean_age=platelets.mean_age(y.platelets, v.pool, v.loss, v.reference),
+        bleeding_hazard=hazards.bleeding(count, p.hazards),
+        thrombosis_hazard=hazards.thrombosis(count, p.hazards),
     )
 
 
