@@ -161,6 +161,9 @@ def export(
     ledger: Annotated[
         bool, typer.Option("--ledger", help="One row per patient and visit: seen, decided, given.")
     ] = False,
+    observed: Annotated[
+        bool, typer.Option("--observed", help="One row per observation of an event table: observed, predicted.")
+    ] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Add the patients' parameters as columns.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -168,11 +171,14 @@ def export(
 
     For R and friends: one row per patient, arm and grid point, and per trial where there are replicates.
     """
-    if trajectories and ledger:
-        raise typer.BadParameter("--trajectories and --ledger exclude each other: they are two tables")
+    asked = {"trajectories": trajectories, "ledger": ledger, "observed": observed}
+    wanted = [name for name, given in asked.items() if given]
+    if len(wanted) > 1:
+        options = " and ".join(f"--{name}" for name in wanted)
+        raise typer.BadParameter(f"{options} exclude each other: they are {len(wanted)} tables")
     from thrombojax import store
 
-    what = "trajectories" if trajectories else "ledger" if ledger else "endpoints"
+    what = wanted[0] if wanted else "endpoints"
     rows = store.export(results, out, what=what, parameters=parameters, overwrite=overwrite)
     print(f"{out}: {rows} rows")
 

@@ -16,9 +16,19 @@ from .layout import PATIENT
 from .results import coordinate, damage, dims, reading, variables
 from .shards import disk_error
 
-TABLES = ("endpoints", "trajectories", "ledger")
-_ROLES = {"endpoints": ("endpoint", "status"), "trajectories": ("trajectory",), "ledger": ("trajectory",)}
-_ALONG = ("time", "visit")
+TABLES = ("endpoints", "trajectories", "ledger", "observed")
+_ROLES = {
+    "endpoints": ("endpoint", "status"),
+    "trajectories": ("trajectory",),
+    "ledger": ("trajectory",),
+    "observed": ("covariate", "trajectory"),
+}
+_GROUPS = {"ledger": "ledger", "observed": "observed"}
+_HINTS = {
+    "ledger": "; a study keeps one with `ledger = true` in [output]",
+    "observed": " counts; those of studies with [events] do",
+}
+_ALONG = ("time", "visit", "observation")
 ROWS = 2**17  # rows of one Parquet row group, and about the rows held in memory
 
 Columns = dict[str, np.ndarray]
@@ -29,7 +39,7 @@ class Plan:
     """What the table is made of. axes: its key columns in order; columns: variables by column name.
 
     inner: the key columns whose rows of one cell lie together, the last of them running fastest; words: the texts of a
-    coded column, by code.
+    coded column, by code; needed: a column without which there is no row.
     """
 
     axes: dict[str, np.ndarray]
@@ -39,6 +49,7 @@ class Plan:
     width: int  # patients read at once
     inner: tuple[str, ...] = (PATIENT,)
     words: Mapping[str, np.ndarray] = field(default_factory=dict)
+    needed: str = ""
 
 
 def export(
@@ -47,8 +58,9 @@ def export(
     """Writes a tidy table to OUT (.csv or .parquet) and returns its number of rows.
 
     what: 'endpoints', one row per study axis, arm, trial (if the study has replicates) and patient, with the status and,
-    if asked, the parameters; 'trajectories', one row per time too; or 'ledger', one row per visit, a patient's visits one
-    after another, with decisions in words. A number that is missing is an empty cell (null).
+    if asked, the parameters; 'trajectories', one row per time too; 'ledger', one row per visit, a patient's visits one
+    after another, with decisions in words; or 'observed', one row per observation of an event table, with what is predicted
+    for it. A number that is missing is an empty cell (null).
     Raises InputError for a wrong source, kind of table or output; RunError for a full disk or without pyarrow.
     """
     path, out = Path(path), Path(out)
@@ -82,16 +94,15 @@ def export(
 
 def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
     """Which columns the table has: the root's variables by patient, and parameters whose dimensions fit the table."""
-    group = "ledger/" if what == "ledger" else ""
+    group = _GROUPS.get(what, "")
     found = variables(file)
     main = {
         name: d
         for name, d in found.items()
-        if _role(d) in _ROLES[what] and name.rpartition("/")[0] == group[:-1] and dims(d)[-1:] == (PATIENT,)
+        if _role(d) in _ROLES[what] and name.rpartition("/")[0] == group and dims(d)[-1:] == (PATIENT,)
     }
     if not main:
-        hint = "; a study keeps one with `ledger = true` in [output]" if what == "ledger" else ""
-        raise InputError(Problem(str(path), f"holds no {what}{hint}"))
+        raise InputError(Problem(str(path), f"holds no {what}{_HINTS.get(what, '')}"))
     used = {dim for dataset in main.values() for dim in dims(dataset)}
     # The file lists its scales in the order in which the layout wrote them.
     order = [name for name in file if name in used and isinstance(file[name], h5py.Dataset) and file[name].is_scale]
@@ -106,11 +117,12 @@ def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
     scales = {name: file[name] for name in order}
     units = {n: str(d.attrs["units"]) for n, d in {**scales, **columns}.items() if "units" in d.attrs}
     along = tuple(name for name in order if name in _ALONG)
-    # A trajectory is written time by time, as it is read; a ledger is read by people, patient by patient.
-    inner = (PATIENT, *along) if what == "ledger" else (*along, PATIENT)
+    # A trajectory is written time by time, as it is read; what is in a group is read by people, patient by patient.
+    inner = (PATIENT, *along) if group else (*along, PATIENT)
     axes = {name: coordinate(scales[name]) for name in (*(name for name in order if name not in inner), *inner)}
     words = {name: _words(columns[name]) for name in columns if what == "ledger" and name == "decision"}
-    return Plan(axes, columns, {name: dims(d) for name, d in columns.items()}, units, width, inner, words)
+    return Plan(axes, columns, {name: dims(d) for name, d in columns.items()}, units, width, inner, words,
+                "day" if what == "observed" else "")  # fmt: skip
 
 
 def _words(dataset: h5py.Dataset) -> np.ndarray:
@@ -157,6 +169,9 @@ def _rows(plan: Plan, at: Mapping[str, Any], shared: Columns) -> Columns:
         read = shared[name] if name in shared else dataset[tuple(at.get(dim, slice(None)) for dim in own)]
         values = spread(read, [dim for dim in own if dim in inner])
         block[name] = _said(values, plan.words[name]) if name in plan.words else values
+    if plan.needed:  # patients have different numbers of observations
+        there = ~np.isnan(block[plan.needed])
+        block = {name: values[there] for name, values in block.items()}
     return block
 
 
