@@ -134,6 +134,19 @@ def test_check_counts_the_patients_of_the_table(run_events, tmp_path):
     assert "patients      3\n" in said.out
 
 
+def test_a_day_that_is_saved_and_observed_twice_has_one_value(run_events):
+    """Kernels keep a value once for each bound."""
+    study = changed(STUDY, time={"save": [0.0, 10.0, 28.0]}, output={"trajectories": True})
+    said, out = run_events(study, TABLE + "eve,240,.,.,.,.,0,1,121,0,90,120\n")
+    assert said.status == 0, said.err
+    found = studies.arrays(out)
+    platelets, predicted = found["platelets"][0], found["observed/predicted"][0]
+    assert np.isfinite(platelets).all()
+    assert platelets[0, 0] == predicted[0, 0]
+    np.testing.assert_allclose(platelets[:, 2], 120, rtol=1e-12)
+    np.testing.assert_array_equal(predicted[:, 2], [platelets[1, 2], platelets[1, 2], np.nan, np.nan])
+
+
 def test_shards_do_not_change_a_byte(run_events, tmp_path, monkeypatch):
     study = changed(STUDY, events={"interpolation": "nocb"}, study={"precision": "f32", "accuracy": 1e-4})
     _, out = run_events(study)

@@ -2,7 +2,7 @@
 
 ID, TIME (days), DV (platelet count, 1e9/L) and, where the results have several arms, ARM. EVID and MDV, where they are
 there, say which rows are no observation (doses); every other column is left alone. Rows are counted as a spreadsheet shows
-them, so the header is row 1. Every fault of a file is reported at once.
+them, so the header is row 1; lines that start with `#` are comments. Every fault of a file is reported at once.
 """
 
 import csv
@@ -44,7 +44,7 @@ def load(path: str | Path, arms: Sequence[str]) -> Observed:
     where = str(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(("\n" if line.lstrip().startswith("#") else line for line in file), strict=True)
             rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except OSError as error:
         raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
