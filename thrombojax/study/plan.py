@@ -188,7 +188,8 @@ def _events(study: Study, known: Catalogue) -> tuple[EventTable | None, dict[str
         where = f"{path}: column {name!r}"
         wrong = unresolved(where, "parameter or covariate", name, known.numbers)
         if wrong is not None:
-            problems.append(Problem(wrong.where, f"{wrong.message}; a column that is no covariate is listed in `drop`"))
+            message = wrong.message.replace("; allowed:", ", which is not in `drop` either; allowed:", 1)
+            problems.append(Problem(wrong.where, message))
             continue
         leaf = resolve(name, known.numbers) or name
         problems += [Problem(where, f"repeats the column {other!r}") for other in names if names[other] == leaf]
