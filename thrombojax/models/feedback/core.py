@@ -86,6 +86,7 @@ def rhs(y: Any, p: Any, v: View, effect: Effect) -> State:
     signal = receptor.signal(tpo, effect.ligand, effect.agonist, p.receptor)
     produced = p.niche.platelets_per_megakaryocyte * (1.0 - effect.release_block) * y.niche.niche
     left = platelets.turnover(y.platelets, v.pool, v.loss, ref)
+    leaving = platelets.leaving(y.platelets, v.pool, v.loss, ref)
     cleared = thrombopoietin.clearance(tpo, effect.tpo_equivalents, sites, v.mass, p.receptor, p.thrombopoietin)
     stroma = regulators.on_stroma(y.regulators, p.regulators)
     aged = y.platelets.age[-1] / ref.oldest
@@ -96,9 +97,7 @@ def rhs(y: Any, p: Any, v: View, effect: Effect) -> State:
         niche=niche.rhs(y.niche, y.megakaryocytes.cytoplasm[1], signal.megakaryocyte, p.niche),
         platelets=platelets.rhs(y.platelets, ref.production * produced, v.loss, ref),
         thrombopoietin=thrombopoietin.rhs(y.thrombopoietin, cleared, stroma, aged, p.thrombopoietin),
-        receptor=receptor.rhs(
-            y.receptor, tpo + effect.tpo_equivalents, produced, left / v.pool, ref.turnover, p.receptor
-        ),
+        receptor=receptor.rhs(y.receptor, tpo + effect.tpo_equivalents, produced, leaving, ref.turnover, p.receptor),
         regulators=regulators.rhs(y.regulators, left / ref.production, v.mass, p.regulators),
     )
 

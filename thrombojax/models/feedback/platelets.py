@@ -6,6 +6,7 @@ Hanson & Slichter, Blood 1985;66:1105: a maximal lifespan of 10.5 days and a fix
 from typing import Annotated as A
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from thrombojax.models.struct import Scalar, quantity
@@ -61,7 +62,12 @@ def reference(p: Parameters) -> Reference:
 
 
 def loss(whole_pool: Scalar, p: Parameters) -> Scalar:
-    """Age-independent loss per platelet, per day."""
+    """Age-independent loss per platelet, per day.
+
+    A step's stages may look below zero where clearance is fast and a transfusion has just been given: there it is the loss at
+    zero, and not the pole at minus the smoothing.
+    """
+    whole_pool = jnp.maximum(whole_pool, 0.0)
     immune = p.immune_clearance / (1.0 + blood(whole_pool, p) / p.immune_saturation)
     return p.vascular_consumption / (whole_pool + p.vascular_smoothing) + p.random_loss + immune
 
@@ -76,6 +82,11 @@ def rhs(y: State, production: Scalar, loss: Scalar, ref: Reference) -> State:
 def turnover(y: State, whole_pool: Scalar, loss: Scalar, ref: Reference) -> Scalar:
     """All platelets leaving, 1e9/L/day."""
     return ref.ageing * y.age[-1] + loss * whole_pool
+
+
+def leaving(y: State, whole_pool: Scalar, loss: Scalar, ref: Reference) -> Scalar:
+    """Share of platelets leaving per day. The oldest are none to all of them, also where a stage looks below zero."""
+    return ref.ageing * jnp.clip(y.age[-1] / whole_pool, 0.0, 1.0) + loss
 
 
 def steady(whole_pool: Scalar, loss: Scalar, ref: Reference) -> tuple[State, Scalar]:
