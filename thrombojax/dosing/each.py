@@ -68,7 +68,7 @@ def _padded(given: Schedule, most: int, resets: Sequence[float], shared: np.ndar
         phase={key: fill(value) for key, value in line.phase.items()},
         era=fill(line.era),
         steps=fill(line.steps, 0),
-        position=np.asarray([given.bound(day) for day in shared]),
+        position=np.asarray(line.position)[np.searchsorted(given.grid, shared - COINCIDENT)],
         reset=fill(reset, 0.0),
     )
 
