@@ -95,7 +95,11 @@ def test_a_decimal_interval_reaches_the_last_day():
         ('name = "Dose response"', 'name = "a\\nb"', "study.name: given the text 'a\\nb"),
         ("schema = 1", "schema = 2", "schema: given 2; allowed: 1"),
         ("schema = 1", "", "schema: is missing; needed: schema = 1"),
-        ("schema = 1", "schema = 1\nfoo = 2", "foo: unknown section 'foo'; allowed: arm, axis, endpoint, events, observation,"),
+        (
+            "schema = 1",
+            "schema = 1\nfoo = 2",
+            "foo: unknown section 'foo'; allowed: arm, axis, endpoint, events, observation,",
+        ),
         ("[study]", "[studdy]", "studdy: unknown section 'studdy'"),
         ("[study]", "[studdy]", "study: is missing; needed: the section [study]"),
         ("days = 182", 'days = "182"', "study.days: given the text '182'; allowed: a number of days more than 0"),
