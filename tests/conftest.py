@@ -8,6 +8,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("THROMBOJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "thrombojax"))
 
 import jax
+import pytest
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
@@ -17,3 +18,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 settings.register_profile("thrombojax", deadline=None, derandomize=True)
 settings.load_profile("thrombojax")
+
+
+@pytest.fixture(scope="module")
+def small_blocks():
+    """Launches of few patients, for tests that solve few: `xla` fills a block of 1024 with copies, which tell no more."""
+    from thrombojax.solve import engine  # not before the types of its arrays are watched
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(engine.BLOCK, "xla", 16)
+        patch.setitem(engine.BLOCK, "reference", 8)
+        yield

@@ -1,4 +1,4 @@
-"""A trajectory as a function of parameters, dose times, amounts and durations, for one patient, through the public kernel."""
+"""A trajectory as a function of parameters, dose times, amounts and durations, for one patient: through XLA, or generated C."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from thrombojax.dosing.timeline import Column, Slots, grid, schedule
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
+from thrombojax.solve import engine, gradient
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Plan, Watch, trajectory
 
@@ -50,5 +51,35 @@ def course(
         out = trajectory(model, plan, one, y0, scale, s.timeline, watch, np.int32(refine))
         at = jnp.stack([s.bound(day) for day in save])
         return jnp.stack([out.saved[name][at, 0] for name in observables], axis=-1)
+
+    return f
+
+
+def generated(
+    model: Model,
+    columns: Sequence[Column],
+    column: Sequence[int],
+    infused: Sequence[bool],
+    days: float,
+    save: Sequence[float],
+    observables: Sequence[str],
+    *,
+    refine: int = 1,
+) -> Any:
+    """The function of `course`, by the kernel that `native` runs: compiled in seconds, in both directions."""
+    fixed = grid(days, save)
+    typical = jax.tree.map(lambda a: np.full(1, float(a)), model.defaults)
+    y0 = jax.tree.map(lambda a: np.asarray(a) + np.zeros(1), model.initial(typical))
+    cohort = engine.Cohort(typical, y0, np.asarray(model.max_rate(typical)) + np.zeros(1), np.zeros(1, np.uint8))
+
+    def f(changes: Mapping[str, Any], times: Any, amounts: Any, durations: Any) -> Any:
+        p = jax.tree.map(jnp.asarray, struct.replace(model.defaults, changes))
+        slots = Slots(times, amounts, durations, tuple(column), tuple(infused))
+        line = schedule(model, p, tuple(columns), slots, fixed)
+        first = jax.tree.map(lambda a: a + jnp.zeros(1), model.initial(jax.tree.map(lambda a: a[None], p)))
+        moved = {name: value[None] for name, value in changes.items()}
+        asked = {"save": observables, "days": save, "accuracy": 1e-4 / refine**3, "parameters": moved, "y0": first}
+        _, saved = gradient.solve(model, cohort, line, **asked)
+        return jnp.stack([saved[name][:, 0] for name in observables], axis=-1)
 
     return f

@@ -201,7 +201,11 @@ def test_the_command_that_resumes_is_quoted():
 
 def test_ctrl_c_outside_a_run_is_130(study, fake, monkeypatch, capsys):
     monkeypatch.setattr(thrombojax.api, "check", lambda *a, **k: signal.raise_signal(signal.SIGINT))
-    assert main(["check", study]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background ignore
+    try:
+        assert main(["check", study]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ---- what the commands call and print ----

@@ -165,7 +165,8 @@ def ended(process: int) -> bool:
 
 def test_ctrl_c_while_compiling_ends_the_compiler(tmp_path):
     path = script(tmp_path, f'case "$1" in --version) exit 0;; esac\necho $$ > {tmp_path}/started\nexec sleep 60')
-    code = f"from thrombojax.codegen import build; build.load({text(1)!r})"
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where the tests ignore it
+    code = f"{hears}; from thrombojax.codegen import build; build.load({text(1)!r})"
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environ(THROMBOJAX_CC=str(path)), stderr=subprocess.PIPE
     )

@@ -18,6 +18,7 @@ from studies import Said, alone, assert_refused, assert_same_bytes, changed
 
 import thrombojax as tj
 from thrombojax.store import parts_folder, read_manifest
+from thrombojax.study import file_layout
 
 SHARD, N = 64, 500
 TABLE = "weight,baseline_platelets\n" + "".join(f"{50 + i % 60},{100 + i % 300}\n" for i in range(N))
@@ -105,6 +106,12 @@ def study(tmp_path):
     return studies.write(tmp_path, STUDY, TABLE)
 
 
+@pytest.fixture
+def small_shards(monkeypatch):
+    """In this process too."""
+    monkeypatch.setattr(file_layout, "SHARD_PATIENTS", SHARD)
+
+
 def resume_command(err: str) -> str:
     (line,) = (line for line in err.splitlines() if line.startswith("interrupted; to go on: "))
     return line.removeprefix("interrupted; to go on: ")
@@ -116,7 +123,8 @@ def kill(process: subprocess.Popen) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_killed_again_and_again_it_goes_on_to_the_same_bytes(tmp_path, study, begin, sh, undisturbed):
+@pytest.mark.usefixtures("small_shards")
+def test_killed_again_and_again_it_goes_on_to_the_same_bytes(tmp_path, study, begin, undisturbed):
     out = tmp_path / "out.h5"
     for shards in (1, 4):
         kill(begin(shards, "--resume"))
@@ -124,9 +132,11 @@ def test_killed_again_and_again_it_goes_on_to_the_same_bytes(tmp_path, study, be
         done = written(out)
         assert shards <= len(done) < 8
         assert_refused(studies.here("verify", out), "go on with --resume")
-    refused = sh("thrombojax run study.toml -o out.h5")
-    assert_refused(refused, f"holds {len(done)} finished shards of an earlier run", "--resume goes on with it")
-    said = sh("thrombojax run study.toml -o out.h5 --audit 0 --resume")
+    words = ("run", study, "-o", out, "--audit", 0)
+    assert_refused(
+        studies.here(*words), f"holds {len(done)} finished shards of an earlier run", "--resume goes on with it"
+    )
+    said = studies.here(*words, "--resume")
     assert said.status == 0, said.err
     assert_same_bytes(out, undisturbed)
     assert tj.verify(out).ok
@@ -174,12 +184,6 @@ def test_stop_after_a_while_and_go_on_until_it_is_done(tmp_path, sh, undisturbed
     said = sh(command.replace(" --stop-after 0.001s", ""))
     assert said.status == 0, said.err
     assert_same_bytes(out, undisturbed)
-
-
-@pytest.fixture
-def small_shards(monkeypatch):
-    """In this process too."""
-    monkeypatch.setattr(file_layout, "SHARD_PATIENTS", SHARD)
 
 
 @pytest.mark.usefixtures("small_shards")

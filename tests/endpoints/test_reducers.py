@@ -10,7 +10,7 @@ import thrombojax as tj
 from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.models import registry
 
-pytestmark = pytest.mark.xdist_group("reducers")
+pytestmark = [pytest.mark.xdist_group("reducers"), pytest.mark.usefixtures("small_blocks")]
 
 COUNTS = (250.0, 22.0, 74.0, 120.0)
 WEIGHTS = (70.0, 55.0, 90.0, 80.0)

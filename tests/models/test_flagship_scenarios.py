@@ -13,7 +13,7 @@ from thrombojax.models import registry
 from thrombojax.patients.population import prepare, shared
 from thrombojax.solve import engine
 
-pytestmark = pytest.mark.xdist_group("flagship")
+pytestmark = [pytest.mark.xdist_group("flagship"), pytest.mark.usefixtures("small_blocks")]
 
 
 @functools.cache

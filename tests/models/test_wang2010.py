@@ -8,7 +8,7 @@ import thrombojax as tj
 from thrombojax.endpoints import Endpoint
 from thrombojax.models import registry
 
-pytestmark = pytest.mark.xdist_group("wang2010")
+pytestmark = [pytest.mark.xdist_group("wang2010"), pytest.mark.usefixtures("small_blocks")]
 
 # route, ug/kg: peak, ratio, t_peak (d), P d8, d14, d28, C(24 h), C(96 h) in ng/mL
 SINGLE = {
@@ -60,8 +60,8 @@ def regimen(sc, iv):
     return " and ".join([*given, f"romiplostim {iv} ug/kg iv once"])
 
 
-@pytest.fixture(scope="session", params=list(BACKENDS))
-def arm(request):
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def arm(request, small_blocks):
     """route, ug/kg, days -> Result, on one backend; every arm is run once."""
     done = {}
 

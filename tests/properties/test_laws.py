@@ -132,6 +132,7 @@ def test_nothing_given_changes_nothing(name):
     np.testing.assert_allclose(zero.endpoints["mean"], zero.platelets[0], rtol=1e-11)
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("count", [3.0, 6.0])
 def test_fast_clearance_takes_more_steps_and_stays_stable(count):
     """Splenectomised ITP at 3e9/L has rates to 14 per day: four Runge-Kutta steps a day would blow up."""

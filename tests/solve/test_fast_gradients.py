@@ -178,31 +178,41 @@ def moved(at: Any, direction: Any, by: float) -> Any:
     return jax.tree.map(lambda a, d: a + by * d, at, direction)
 
 
+def reverse(f: Any) -> Any:
+    """The gradient as one program, where a shape is seen once: JAX compiles dozens of small ones otherwise."""
+    return jax.jit(jax.grad(f))
+
+
+def forward(f: Any) -> Any:
+    """(at, direction) -> derivative, likewise."""
+    return jax.jit(lambda at, direction: jax.jvp(f, (at,), (direction,))[1])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_reverse_and_forward_mode_against_central_differences(name):
     """Along a direction of the amounts, the times, the durations, the first state, and of every parameter; jitted."""
     case = CASES[name]()
     value = jax.jit(case.objective)
-    slope = jax.jit(jax.grad(case.objective))(case.at)
-    push = jax.jit(lambda at, d: jax.jvp(case.objective, (at,), (d,))[1])
+    slope, push = reverse(case.objective)(case.at), forward(case.objective)
     for what, direction in case.directions().items():
-        forward = float(push(case.at, direction))
+        along = float(push(case.at, direction))
         h = 1e-5
         difference = float(value(moved(case.at, direction, h)) - value(moved(case.at, direction, -h))) / (2 * h)
         size = 1e-6 * float(np.abs(value(case.at)))
-        assert dot(slope, direction) == pytest.approx(forward, rel=1e-10, abs=1e-7 * size), what
-        assert forward == pytest.approx(difference, rel=1e-6, abs=size), what
-        assert forward != 0.0, what
+        assert dot(slope, direction) == pytest.approx(along, rel=1e-10, abs=1e-7 * size), what
+        assert along == pytest.approx(difference, rel=1e-6, abs=size), what
+        assert along != 0.0, what
 
 
 def test_segments_of_one_length_whose_ends_move_differently():
     """Their propagator has one value, but not one tangent: what is kept from the segment before is of no use."""
     case = dataclasses.replace(user(), doses=((2.40625, 0.05, 0.0, 1), (2.8125, 0.04, 0.0, 1)))
     direction = {**jax.tree.map(np.zeros_like, case.at), "times": np.array([1.0, 0.5])}
-    slope, push = jax.grad(case.objective)(case.at), jax.jvp(case.objective, (case.at,), (direction,))[1]
-    ahead, behind = (float(case.objective(moved(case.at, direction, h))) for h in (1e-5, -1e-5))
-    assert float(push) == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
-    assert float(push) == pytest.approx(dot(slope, direction), rel=1e-10)
+    value, slope = jax.jit(case.objective), reverse(case.objective)(case.at)
+    along = float(forward(case.objective)(case.at, direction))
+    ahead, behind = (float(value(moved(case.at, direction, h))) for h in (1e-5, -1e-5))
+    assert along == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
+    assert along == pytest.approx(dot(slope, direction), rel=1e-10)
 
 
 @pytest.mark.parametrize("outputs", ["saved", "endpoints"])
@@ -211,15 +221,15 @@ def test_only_one_kind_of_output(outputs):
     case = user()
     how = {"wanted": ()} if outputs == "saved" else {"save": ()}
     f = functools.partial(case.objective, **how)
-    slope = jax.grad(f)(case.at)
+    slope, push = reverse(f)(case.at), forward(f)
     for what, direction in case.directions().items():
-        assert dot(slope, direction) == pytest.approx(float(jax.jvp(f, (case.at,), (direction,))[1]), rel=1e-10), what
+        assert dot(slope, direction) == pytest.approx(float(push(case.at, direction)), rel=1e-10), what
 
 
 def test_single_precision():
     case = user()
-    exact = jax.grad(case.objective)(case.at)
-    single = jax.grad(functools.partial(case.objective, precision="f32"))(case.at)
+    exact = reverse(case.objective)(case.at)
+    single = reverse(functools.partial(case.objective, precision="f32"))(case.at)
     for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(exact), strict=True):
         assert np.all(np.isfinite(a))
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
@@ -229,7 +239,7 @@ def test_memory_changes_no_bit():
     """However short the windows are between which states are kept."""
     case = itp("romiplostim")
     whole, *short = (
-        jax.grad(functools.partial(case.objective, memory=memory))(case.at) for memory in (adjoint.MEMORY, 10**6, 1)
+        reverse(functools.partial(case.objective, memory=memory))(case.at) for memory in (adjoint.MEMORY, 10**6, 1)
     )
     for other in short:
         jax.tree.map(np.testing.assert_array_equal, other, whole)
@@ -368,16 +378,8 @@ def test_against_reverse_mode_of_xla():
     leaves = tuple(name for name in case.leaves if name != "weight")
     p = {name: float(v[0]) for name, v in struct.as_dict(cohort.p).items()}
     column, infused = tuple(d[3] for d in case.doses), tuple(d[2] > 0 for d in case.doses)
-    f = course(
-        case.model,
-        case.columns,
-        column,
-        infused,
-        DAYS,
-        SAVE,
-        ("platelets",),
-        stepper=FixedSteps(16, method(case.model)),
-    )
+    how = FixedSteps(16, method(case.model))
+    f = course(case.model, case.columns, column, infused, DAYS, SAVE, ("platelets",), stepper=how)
 
     def theirs(moving: Any, amounts: Any, times: Any, durations: Any) -> Any:
         return jnp.sum(jnp.log(f({**p, **moving}, times, amounts, durations)))
@@ -386,7 +388,7 @@ def test_against_reverse_mode_of_xla():
     at = case.at
     exact = jax.jit(jax.grad(theirs, argnums=(0, 1, 2, 3)))(one, at["amounts"], at["times"], at["durations"])
     mine = {**at, **patient_rows(at, slice(row, row + 1))}
-    slope = jax.grad(functools.partial(case.objective, wanted=(), cohort=cohort))(mine)
+    slope = reverse(functools.partial(case.objective, wanted=(), cohort=cohort))(mine)
     for name in leaves:
         np.testing.assert_allclose(slope["parameters"][name][0], exact[0][name], rtol=1e-9, err_msg=name)
     for got, want in zip((slope["amounts"], slope["times"], slope["durations"]), exact[1:], strict=True):
