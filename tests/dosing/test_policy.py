@@ -40,7 +40,7 @@ class Patient:
         word = self.look(day, count, over) if self.came else "missed"
         if over:
             self.over = True
-        if self.came and count < rule.rescue_below:
+        if self.came and count < rule.rescue_below and rule.rescue_from <= day <= rule.rescue_to:
             self.transfused, self.last_rescue = rule.rescue, day
             self.counts["rescues"] += 1
         return word
@@ -166,6 +166,7 @@ def random_rule(rng, levels):
         start=start, lowest=lowest, highest=float(rng.choice([start, 5.0])), clinic=float(rng.integers(0, 2)),
         unit=float(rng.choice([1.0, 1e-3])), resume_below=float(rng.choice([50.0, 150.0, 400.0])),
         resume_by=float(rng.integers(0, 3)), rescue_below=float(rng.choice([0.0, 20.0])), rescue=40.0,
+        rescue_from=float(rng.choice([0.0, 30.0])), rescue_to=float(rng.choice([90.0, 1e30])),
         first=float(rng.choice([0.0, 0.0, 7.0, 14.0])), until=float(rng.choice([policy.ALWAYS, policy.ALWAYS, 70.0])),
         bands=tuple(bands), stops=tuple(stops), table=table, weights=weights,
         **({} if levels else weigh),

@@ -36,6 +36,7 @@ ENDPOINTS = [
     Endpoint("day_0", "value_on_day", visits=(0.0,)),
     Endpoint("day_30.25", "value_on_day", visits=(30.25,)),
     Endpoint("weeks", "weeks_of_response", visits=VISITS, numbers=HIGH),
+    Endpoint("moderate", "weeks_of_response", visits=VISITS, numbers={**HIGH, "threshold": 200.0, "below": 330.0}),
     Endpoint("responder", "response", visits=VISITS, numbers={**HIGH, "needed": 2}),
     Endpoint("given", "cumulative_dose", drug="romiplostim"),
     Endpoint("given_early", "cumulative_dose", drug="romiplostim", start=0.0, stop=7.0),
@@ -115,7 +116,7 @@ def expected(e, k):
     seen = at[13:].sum(0) if e.observable == "platelets" else spec.wang_free(at, p)
     if e.reducer == "value_on_day":
         return seen[0]
-    count = np.sum(seen >= e.numbers["threshold"])
+    count = np.sum((seen >= e.numbers["threshold"]) & (seen < e.numbers.get("below", np.inf)))
     return float(count >= e.numbers["needed"]) if e.reducer == "response" else count
 
 

@@ -38,6 +38,7 @@ NUMBERS = {
     "threshold": 70.0,
     "day": 7.0,
     "needed": 2.0,
+    "below": 1e9,
     "rescue_weeks": 1.0,
     "allow_rescue": 0.0,
 }

@@ -59,6 +59,7 @@ NUMBERS = {
     "high": 230.0,
     "day": 9.0,
     "needed": 2.0,
+    "below": 1e9,
     "rescue_weeks": 1.0,
     "allow_rescue": 0.0,
 }

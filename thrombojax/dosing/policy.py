@@ -77,7 +77,8 @@ class Rule(NamedTuple):
     start, lowest, highest: doses per administration, or levels; per_kg, clinic: 1 or 0, the dose is per weight, it is given at
     visits only; rounding: amounts are multiples of it (0: any); strength: amount of the smallest vial, of which the rest is
     wasted (0: none is); unit: factor to the model's unit; table: amounts of each level by day of the period; resume_below,
-    resume_by: when a drug that is withheld comes back, and how much lower; rescue_below, rescue: a transfusion's amount;
+    resume_by: when a drug that is withheld comes back, and how much lower; rescue_below, rescue, rescue_from,
+    rescue_to: a transfusion's amount, and the days on which it may be given;
     lloq: the least count that is reported; first: day of the first dose; until: day from which there are none.
     """
 
@@ -93,6 +94,8 @@ class Rule(NamedTuple):
     resume_by: Scalar = 0.0
     rescue_below: Scalar = 0.0
     rescue: Scalar = 0.0
+    rescue_from: Scalar = 0.0
+    rescue_to: Scalar = ALWAYS
     lloq: Scalar = 0.0
     first: Scalar = 0.0
     until: Scalar = ALWAYS
@@ -203,7 +206,7 @@ def decide(rule: Rule, m: Memory, seen: Scalar, present: Scalar, day: Scalar) ->
         first = jnp.where(looked, jnp.where(holds, jnp.minimum(first, day), NEVER), first)
         stop = stop | (looked & holds & (day - first >= end.days))
         began.append(first)
-    rescue = here & (seen < rule.rescue_below)
+    rescue = here & (seen < rule.rescue_below) & (day >= rule.rescue_from) & (day <= rule.rescue_to)
     decision = jnp.where(held, STILL_WITHHELD, KEPT)
     codes = (
         (up, RAISED),

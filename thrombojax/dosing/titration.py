@@ -128,13 +128,15 @@ class Titration:
 
 @dataclass(frozen=True)
 class Rescue:
-    """A bolus given at a visit that sees a count below `below` (1e9/L)."""
+    """A bolus given at a visit from day `start` to day `stop` that sees a count below `below` (1e9/L)."""
 
     below: float
     drug: str
     route: str
     unit: str
     amount: float
+    start: float = 0.0
+    stop: float = ALWAYS
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,12 @@ class Treatment:
         """All numbers of its policy."""
         found = self.titration.rule if self.titration is not None else Rule()
         if self.rescue is not None:
-            found = found._replace(rescue_below=self.rescue.below, rescue=self.rescue.amount)
+            found = found._replace(
+                rescue_below=self.rescue.below,
+                rescue=self.rescue.amount,
+                rescue_from=self.rescue.start,
+                rescue_to=self.rescue.stop,
+            )
         return found
 
     def placebo(self) -> "Treatment":

@@ -130,7 +130,7 @@ def _pick(carry: Carry, seen: Seen, q: Any) -> Carry:
 
 
 def _count_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
-    return (jnp.where((pick > 0.5) & (v >= q["threshold"]), 1.0, jnp.zeros_like(v)),)
+    return (jnp.where((pick > 0.5) & (v >= q["threshold"]) & (v < q["below"]), 1.0, jnp.zeros_like(v)),)
 
 
 def _count(carry: Carry, seen: Seen, q: Any) -> Carry:
@@ -139,8 +139,8 @@ def _count(carry: Carry, seen: Seen, q: Any) -> Carry:
 
 
 def _responds(v: Scalar, since: Scalar, q: Any) -> Any:
-    """Whether a visit counts as response: at the threshold, and no rescue in the weeks before."""
-    return (v >= q["threshold"]) & (since >= 7.0 * q["rescue_weeks"])
+    """Whether a visit counts as response: at the threshold, not too high, and no rescue in the weeks before."""
+    return (v >= q["threshold"]) & (v < q["below"]) & (since >= 7.0 * q["rescue_weeks"])
 
 
 def _response_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
@@ -197,11 +197,11 @@ REDUCERS: Mapping[str, Reducer] = {
     ),
     "value_on_day": Reducer("visit", ("day",), _same, "value on a day, before that day's dose", _pick_first, _pick, _total),
     "weeks_of_response": Reducer(
-        "visit", ("threshold", "rescue_weeks"), _one, "visits in the window at or above the threshold",
+        "visit", ("threshold", "below", "rescue_weeks"), _one, "visits in the window at or above the threshold",
         _count_first, _count, _total
     ),
     "response": Reducer(
-        "visit", ("threshold", "needed", "rescue_weeks", "allow_rescue"), _one,
+        "visit", ("threshold", "needed", "below", "rescue_weeks", "allow_rescue"), _one,
         "1 where enough visits in the window are at or above the threshold", _response_first, _response, _responder
     ),
     "cumulative_dose": Reducer("dose", (), _same, "amount given", _zero, _dose, _total),
@@ -230,5 +230,5 @@ LEDGER: Mapping[str, str] = {
     "last_dose": "dose",
 }
 """What a policy's memory has of a patient: reducer -> field."""
-DEFAULTS: Mapping[str, float] = {"rescue_weeks": 0.0, "allow_rescue": 1.0}
+DEFAULTS: Mapping[str, float] = {"below": 1e30, "rescue_weeks": 0.0, "allow_rescue": 1.0}
 """Numbers that an endpoint may leave out."""

@@ -33,12 +33,15 @@ REDUCERS: dict[str, Asks] = {
     "first_day_at_or_above": Asks("first day at or above `threshold`", ("threshold",)),
     "value_on_day": Asks("value on `day`", ("day",), window=False),
     "weeks_of_response": Asks(
-        "visits in the window at or above `threshold`, in weeks", ("threshold",), may=("rescue_weeks",), visits=True
+        "visits in the window at or above `threshold`, in weeks",
+        ("threshold",),
+        may=("below", "rescue_weeks"),
+        visits=True,
     ),
     "response": Asks(
         "1 where `needed` visits in the window are at or above `threshold`, else 0",
         ("threshold", "needed"),
-        may=("rescue_weeks", "allow_rescue"),
+        may=("below", "rescue_weeks", "allow_rescue"),
         visits=True,
     ),
     "cumulative_dose": Asks("amount of `drug` given in the window", ("drug",), observable=False),
@@ -53,7 +56,7 @@ REDUCERS: dict[str, Asks] = {
     "last_dose": _ledger("dose or level at the end"),
 }
 
-NUMBERS = ("low", "high", "threshold", "day", "drug", "needed", "rescue_weeks", "allow_rescue")
+NUMBERS = ("low", "high", "threshold", "day", "drug", "needed", "below", "rescue_weeks", "allow_rescue")
 """Keys that belong to some reducer and not to others."""
 YES_NO = ("response", "rescued")
 """Reducers whose value is 1 or 0: a share of patients."""

@@ -123,6 +123,8 @@ class Rescue(_Section):
     give: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
         description='one bolus, such as "transfusion 40 1/nL iv"'
     )
+    start: Number = Field(0.0, alias="from", ge=0, le=MAX_DAYS, description=_A_DAY)
+    stop: Number = Field(float(MAX_DAYS), alias="to", ge=0, le=MAX_DAYS, description=_A_DAY)
 
 
 class Arm(_Section):
@@ -224,6 +226,7 @@ class Endpoint(_Section):
     threshold: Number | None = Field(None, description=_A_NUMBER)
     day: Number | None = Field(None, ge=0, le=MAX_DAYS, description=_A_DAY)
     needed: Number | None = Field(None, ge=1, description="a number of visits from 1")
+    below: Number | None = Field(None, description=_A_NUMBER)
     rescue_weeks: Number | None = Field(None, ge=0, le=5000, description="a number of weeks from 0 to 5000")
     allow_rescue: bool | None = Field(None, description="true or false")
     drug: Text | None = Field(None, description="the name of a drug (`thrombojax info drugs`)")

@@ -1,6 +1,7 @@
 """What each arm of a study gives, from its section and the numbers of the grid."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from thrombojax import dosing
@@ -45,6 +46,7 @@ def treatment(study: Study, arm: int, values: Mapping[str, float]) -> Treatment:
     if section.rescue is not None:
         try:
             saved = rescue(section.rescue.below, section.rescue.give, study.at("arm", source, "rescue", "give"))
+            saved = replace(saved, start=section.rescue.start, stop=section.rescue.stop)
         except InputError as error:
             problems += error.problems
     problems += _visits(study, source)
