@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from thrombojax.codegen.build import NoCompiler
+from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.care import Care
 from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Column, Schedule, Timeline
@@ -158,9 +160,15 @@ def solve(
     factor = buckets(model, rate, tableau) if backend != "reference" else np.ones(cohort.n)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
     refine = {level: np.float32(level * refinement(accuracy)) for level in np.unique(factor)}
-    if backend in ("native", "cuda"):
-        machine: Any = native if backend == "native" else cuda
-        made = machine.kernel(model, plan, precision)
+    machine: Any = {"native": native, "cuda": cuda}.get(backend)
+    try:
+        made = machine.kernel(model, plan, precision) if machine is not None else None
+    except (NoCompiler, CannotTranslate) as error:  # though a trial by `choose` went well
+        if "xla" not in model.backends:
+            raise
+        warnings.warn(f"backend {backend}: {error}; xla runs instead", RuntimeWarning, stacklevel=2)
+        backend, made = "xla", None
+    if made is not None:
         for level, steps in refine.items():
             mine = np.flatnonzero((status == OK) & (factor == level))
             finite = machine.run(
