@@ -30,8 +30,8 @@ def test_every_printed_number(name):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_error_of_fixed_steps(name, record_property):
     """Platelets to 1e-4 at default accuracy, which promises no more (TPO of R2 is at 4e-4); float32 adds 2e-5."""
-    double = run(name, backend="xla", precision="f64")
-    single = run(name, backend="xla", precision="f32")
+    double = run(name, precision="f64")
+    single = run(name, precision="f32")
     found = {}
     for observable in ("platelets", "tpo", "megakaryocyte_mass"):
         found[observable] = error(double, exact(name), observable)
@@ -44,8 +44,8 @@ def test_error_of_fixed_steps(name, record_property):
 
 
 def test_finer_steps_give_the_printed_digits():
-    """The same program at accuracy 1e-8 on the fixed-step backend: nothing but the step separates the two."""
-    fine = run("R1", backend="xla", precision="f64", accuracy=1e-8)
+    """The same kernel at accuracy 1e-8: nothing but the step separates the two."""
+    fine = run("R1", precision="f64", accuracy=1e-8)
     assert error(fine, exact("R1")) < 2e-8
 
 
