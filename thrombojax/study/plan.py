@@ -292,7 +292,7 @@ def _patients(
     elif asked.table is not None and study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
         n = len(table.ids)
-        patients = Patients(source, n).replace(dict(table.columns))
+        patients = Patients(source, n, seed=study.head.seed).replace(dict(table.columns))
         ids = table.ids
     else:
         n = (asked.n or 1) * trials
