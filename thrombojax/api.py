@@ -133,13 +133,13 @@ def check(
     plan = plans.make(load(study_path).override(n=patients, precision=precision, backend=backend))
     cells = len(plan.cells)
     launch = _launch(plan)
-    launches = -(-plan.layout.n // launch)  # the last one is as long as any
+    launches = -(-plan.patients.n // launch)  # the last one is as long as any
     steps = plan.study.head.days * plan.model.steps_per_day * 1.5
     return {
-        "patients": plan.layout.n,
+        "patients": plan.patients.n,
         "arms": cells,
         "segments": len(plan.fixed) - 1,
-        "trajectories": cells * plan.layout.n,
+        "trajectories": cells * plan.patients.n,
         "bytes_on_disk": plan.layout.bytes(),
         "peak_memory_bytes": _peak_memory(plan),
         "seconds": round(
@@ -158,8 +158,9 @@ def _peak_memory(plan: plans.Plan) -> int:
     item = 4 if plan.study.head.precision == "f32" else 8
     leaves = len(struct.names(plan.model.Parameters)) + len(struct.names(plan.model.State))
     shard = min(plan.layout.shard_patients, plan.layout.n)
+    people = shard * plan.patients.n // plan.layout.n  # of all trials
     saved = 2 * len(plan.fixed) * _launch(plan) * len(plan.observables) * item
-    return _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * shard * leaves * item + saved + 32 * plan.layout.n
+    return _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * people * leaves * item + saved + 32 * plan.patients.n
 
 
 def _refuse_memory(plan: plans.Plan) -> None:

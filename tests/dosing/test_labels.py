@@ -12,7 +12,8 @@ import pytest
 
 from thrombojax import drugs
 from thrombojax.dosing import policy
-from thrombojax.dosing.titration import Titration, labels, titration
+from thrombojax.dosing.titration import labels, titration
+from thrombojax.dosing.treatment import Titration
 
 RESCUE = {"rescue_below": 10.0, "rescue": 40.0}
 WEIGHT = 100.0  # a whole number of 5 ug in every ug/kg

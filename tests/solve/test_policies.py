@@ -11,7 +11,8 @@ from thrombojax.dosing import care as cares
 from thrombojax.dosing import policy
 from thrombojax.dosing.administer import administrations, treated
 from thrombojax.dosing.timeline import grid, schedule
-from thrombojax.dosing.titration import Rescue, Treatment, titration
+from thrombojax.dosing.titration import titration
+from thrombojax.dosing.treatment import Rescue, Treatment
 from thrombojax.endpoints import Endpoint, times
 from thrombojax.models import registry, struct
 from thrombojax.patients import clinic as clinics
@@ -246,7 +247,8 @@ def test_numbers_of_a_rule_recompile_nothing():
     before = native.kernel.cache_info().misses
     other = c.solve("native", care=c.care._replace(rule=c.care.rule._replace(start=2.0)))
     assert native.kernel.cache_info().misses == before
-    assert np.all(other.ledger["dose"][0] == 2.0) and np.all(first.ledger["dose"][0] == 1.0)
+    assert np.all(other.ledger["dose"][0] == 2.0)
+    assert np.all(first.ledger["dose"][0] == 1.0)
 
 
 @pytest.mark.parametrize("people", ["typical", "by covariates"])

@@ -7,7 +7,7 @@ import numpy as np
 from thrombojax.dosing.policy import Rule
 from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Column, Slots
-from thrombojax.dosing.titration import Rescue, Titration, Treatment
+from thrombojax.dosing.treatment import Rescue, Titration, Treatment
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models.protocol import Model
 

@@ -17,7 +17,7 @@ from thrombojax.dosing import policy
 from thrombojax.dosing.administer import numbers
 from thrombojax.dosing.care import Care, Error
 from thrombojax.dosing.timeline import COINCIDENT, Schedule
-from thrombojax.dosing.titration import Treatment
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients.draw import uniform
