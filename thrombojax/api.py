@@ -160,7 +160,9 @@ def _peak_memory(plan: plans.Plan) -> int:
     shard = min(plan.layout.shard_patients, plan.layout.n)
     people = shard * plan.patients.n // plan.layout.n  # of all trials
     saved = 2 * len(plan.fixed) * _launch(plan) * len(plan.observables) * item
-    return _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * people * leaves * item + saved + 32 * plan.patients.n
+    return (
+        _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * people * leaves * item + saved + 32 * plan.patients.n
+    )
 
 
 def _refuse_memory(plan: plans.Plan) -> None:

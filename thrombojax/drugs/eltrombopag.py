@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from thrombojax.drugs.protocol import Drug
+from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, LinearBlock
 from thrombojax.models.struct import Scalar, quantity
@@ -55,7 +56,7 @@ def _rates(p: Parameters, u: Inputs) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     return absorption, p.clearance / p.central_volume, out, back
 
 
-def linear_block(p: Parameters, u: Inputs) -> LinearBlock:
+def linear_block(p: Parameters, body: Body, u: Inputs) -> LinearBlock:
     absorption, elimination, out, back = _rates(p, u)
     return LinearBlock(
         ("depot", "central", "peripheral"), ((0, 1, absorption), (1, None, elimination), (1, 2, out), (2, 1, back))

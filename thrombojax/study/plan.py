@@ -270,7 +270,7 @@ def _varying(patients: Patients, model: Model) -> tuple[str, ...]:
     else:
         names = {
             *patients.cohort.vary,
-            *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in part.set),
+            *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in (*part.set, *part.scale)),
         }
         if patients.cohort.anchor is not None:
             names.add(patients.cohort.anchor.unknown)
