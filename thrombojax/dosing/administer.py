@@ -18,7 +18,7 @@ def units(entry_unit: str) -> tuple[str, ...]:
     """Units in which an amount of an entry may be written."""
     if entry_unit in MASS:
         return tuple(f"{m}{per}" for m in MASS for per in ("", "/kg"))
-    return (entry_unit, f"{entry_unit}/kg") if entry_unit in ("U", "IU") else (entry_unit,)
+    return (entry_unit, f"{entry_unit}/kg") if entry_unit in ("U", "IU", "Mcells") else (entry_unit,)
 
 
 def columns(model: Model, regimens: Sequence[Regimen], where: str = "regimen") -> tuple[Column, ...]:
