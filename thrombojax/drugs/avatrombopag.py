@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
 from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Entry, Inputs, LinearBlock
@@ -76,5 +76,6 @@ DRUG = Drug(
     rhs=rhs,
     effect=effect,
     observe=observe,
+    site=TRANSMEMBRANE,
     linear_block=linear_block,
 )

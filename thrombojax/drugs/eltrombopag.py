@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
 from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, LinearBlock
@@ -104,6 +104,7 @@ DRUG = Drug(
     rhs=rhs,
     effect=effect,
     observe=observe,
+    site=TRANSMEMBRANE,
     linear_block=linear_block,
     breakpoints=lambda p: Breakpoints(after_dose={ORAL: (p.absorption_switch,)}),
 )

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from thrombojax.models.feedback.effects import NONE, Effect, Surroundings
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, Key, LinearBlock
 
+TRANSMEMBRANE = "the transmembrane site of c-Mpl"
+
 
 class Nothing(NamedTuple):
     """State, parameters or observables of a drug that has none."""
@@ -42,5 +44,7 @@ class Drug:
     rhs: Callable[..., Any] = _still
     effect: Callable[..., Effect] = _no_effect
     observe: Callable[..., Any] = _observe_nothing
+    site: str = ""
+    """Where it binds, if what two drugs at that place do together is not defined."""
     linear_block: Callable[[Any, Any, Inputs], LinearBlock] | None = None
     breakpoints: Callable[[Any], Breakpoints] | None = None

@@ -51,6 +51,9 @@ def _absorbed(p: Any) -> Scalar:
     return p.recombinant_tpo.bioavailability * _rise(p)
 
 
+# TPO saturates its own sinks, and lets go of them within days.
+_SATURATED = ((8.0, 4.0),)
+
 DRUG = Drug(
     name="recombinant_tpo",
     title="Recombinant human thrombopoietin",
@@ -58,8 +61,8 @@ DRUG = Drug(
     State=State,
     Parameters=Parameters,
     entries={
-        ("recombinant_tpo", "iv"): Entry("ug", {"thrombopoietin.tpo": _rise}, infusible=True),
-        ("recombinant_tpo", "sc"): Entry("ug", {"recombinant_tpo.depot": _absorbed}),
+        ("recombinant_tpo", "iv"): Entry("ug", {"thrombopoietin.tpo": _rise}, infusible=True, refine=_SATURATED),
+        ("recombinant_tpo", "sc"): Entry("ug", {"recombinant_tpo.depot": _absorbed}, refine=_SATURATED),
     },
     rhs=rhs,
     effect=effect,

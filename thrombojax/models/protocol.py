@@ -99,6 +99,8 @@ class Model:
     """anchor(p, leaf, count, start) -> (p whose `leaf` gives a steady state at that count, the state, its residual)."""
     cohorts: tuple[Path, ...] = ()
     """Folders of this model's cohort files; the first that has a name is the one that counts."""
+    sites: Mapping[str, str] = field(default_factory=dict)
+    """Drug -> where it binds, for drugs that must not be given together because the model does not say what they do then."""
     file: str | None = None
     """The user's own file that defines the model, where it is not installed."""
 

@@ -113,6 +113,11 @@ def catalogue(source: registry.Source) -> Catalogue:
         parameters=frozenset(struct.names(model.Parameters)),
         covariates=frozenset({cohorts.COUNT}) if model.anchor is not None else frozenset(),
         observables=frozenset(struct.names(model.Obs)),
+        ranges={
+            leaf.name: (leaf.quantity.low, leaf.quantity.high, leaf.quantity.unit)
+            for leaf in struct.fields(model.Parameters)
+            if leaf.quantity.low is not None and leaf.quantity.high is not None
+        },
     )
 
 

@@ -104,6 +104,7 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         steps_per_day=STEPS_PER_DAY,
         weight="body.weight",
         parameter_set=parameter_set,
+        sites={d.name: d.site for d in loaded if d.site},
         cohorts=(HERE / "cohorts" / f"set-{parameter_set}", HERE / "cohorts"),
     )
 
