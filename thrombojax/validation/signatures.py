@@ -5,7 +5,7 @@ not. `matrix()` has the simulator answer all of them in one program.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from thrombojax.dosing.administer import columns, slots
 from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.timeline import event_times, grid, schedule
 from thrombojax.models import registry, struct
-from thrombojax.models.protocol import Inputs
+from thrombojax.models.protocol import Inputs, Model
 from thrombojax.patients.population import prepare, shared
 from thrombojax.solve import engine
 
@@ -116,21 +116,28 @@ def matrix(found: Sequence[Signature], parameter_set: str = "1", precision: str 
     patients = model.patients(**values)
     cohort = prepare(patients, model)
     assert not cohort.status.any(), "a patient of the matrix has no steady state"
+    courses = together(model, cohort, regimens, precision)
+    return [
+        _ratios(row, courses[row.regimen], courses[row.against], *place)
+        for row, place in zip(found, places, strict=True)
+    ]
+
+
+def together(
+    model: Model, cohort: engine.Cohort, regimens: Mapping[str, Regimen], precision: str = "f64"
+) -> dict[str, Mapping[str, np.ndarray]]:
+    """Daily COLUMNS of prepared patients (`[day, patient]`) on each regimen; one program and one timeline for all of them."""
     cols = columns(model, list(regimens.values()))
     days = [float(t) for t in np.arange(HORIZON)]
     given = {text: slots(model, r, cols, HORIZON) for text, r in regimens.items()}
     bounds = grid(HORIZON, days, *(event_times(model, model.defaults, s, cols) for s in given.values()))
     typical = shared(model, cohort)
-    courses = {
+    return {
         text: engine.solve(
             model, cohort, schedule(model, typical, cols, s, bounds), save=COLUMNS, days=days, precision=precision
         ).saved
         for text, s in given.items()
     }
-    return [
-        _ratios(row, courses[row.regimen], courses[row.against], *place)
-        for row, place in zip(found, places, strict=True)
-    ]
 
 
 def _ratios(row: Signature, with_: Any, without: Any, changed: int, plain: int) -> dict[str, float]:
