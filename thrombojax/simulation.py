@@ -12,7 +12,7 @@ from thrombojax.dosing.administer import administrations, treated
 from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.timeline import grid, schedule
 from thrombojax.dosing.treatment import Treatment
-from thrombojax.endpoints import Endpoint, times
+from thrombojax.endpoints import Endpoint, looks, times
 from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.models import registry, struct
 from thrombojax.patients import clinic as clinics
@@ -110,8 +110,11 @@ def simulate(
     chances = [day for some in treatment.chances(days) for day in some]
     fixed = grid(days, kept, times(windows), chances, knots)
     plan = schedule(model, typical, cols, administrations(model, treatment, cols, days), fixed)
-    looks = sorted({day for e in windows for day in e.visits})
-    own = clinics.care(model, clinic, treatment, seen, plan, cohort, patients, looks) if clinic and seen else None
+    own = (
+        clinics.care(model, clinic, treatment, seen, plan, cohort, patients, looks(windows))
+        if clinic and seen
+        else None
+    )
     out = engine.solve(
         model,
         cohort,

@@ -262,3 +262,32 @@ def test_patients_without_numbers_keep_their_errors_when_some_are_picked(people)
         assert np.array_equal(some.pick(np.array([1])).numbers, all_.numbers[rows][[1]])
         whole = cares.measured(1, all_.numbers, [7.0], cares.Error(0.15))
         assert np.array_equal(cares.measured(1, some.numbers, [7.0], cares.Error(0.15)), whole[:, rows])
+
+
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_endpoints_against_baseline_are_those_of_the_saved_counts(backend):
+    """A ratio and a change, over time and on a visit; as the clinic saw both, where it looks."""
+    people = tj.cohort("cld-avatrombopag-low").sample(6, seed=3)
+    wanted = [
+        tj.Endpoint("peak_ratio", "peak", relative="ratio"),
+        tj.Endpoint("mean_change", "mean", relative="change"),
+        tj.Endpoint("doubled_day", "first_day_at_or_above", numbers={"threshold": 1.5}, relative="ratio"),
+        tj.Endpoint("change", "value_on_day", numbers={"day": 12.0}, visits=(12.0,), relative="change"),
+    ]
+    plain = tj.simulate(people, "avatrombopag 60 mg oral daily x 5", days=20, save_every=1.0, endpoints=wanted,
+                        backend=backend, precision="f64")  # fmt: skip
+    ratio, change = plain.platelets / plain.platelets[0], plain.platelets - plain.platelets[0]
+    np.testing.assert_allclose(plain.endpoints["peak_ratio"], ratio.max(0), rtol=5e-3)
+    assert np.all(plain.endpoints["peak_ratio"] >= ratio.max(0) * (1 - 1e-9))
+    np.testing.assert_allclose(plain.endpoints["mean_change"], (change[1:] + change[:-1]).mean(0) / 2, rtol=5e-3)
+    np.testing.assert_allclose(plain.endpoints["change"], change[12], rtol=1e-12)
+    first = np.where((ratio >= 1.5).any(0), (ratio >= 1.5).argmax(0).astype(float), np.nan)
+    assert np.all(
+        (plain.endpoints["doubled_day"] <= first) & (plain.endpoints["doubled_day"] > first - 1) | np.isnan(first)
+    )
+    seen = tj.simulate(people, Treatment(tj.regimen("avatrombopag 60 mg oral daily x 5"), visits=(0.0, 12.0)), days=20,
+                       save_every=None, endpoints=wanted[3:], backend=backend, precision="f64",
+                       observation=clinics.Observation(cares.Error(0.2)))  # fmt: skip
+    errors = cares.measured(people.seed, people.numbers, [0.0, 12.0], cares.Error(0.2))
+    expected = plain.platelets[12] * errors[1] - plain.platelets[0] * errors[0]
+    np.testing.assert_allclose(seen.endpoints["change"], expected, rtol=1e-9)

@@ -266,7 +266,7 @@ def _reducers(g: Graph, model: Model, plan: Plan, p: Any, dose: Any, rate: Any, 
     def begin(v: Any, first: Any, numbers: Any, seen: Any) -> Any:
         return pieces.begin(plan, v, 0.0, first, numbers, look(v, seen))
 
-    sizes = [len(carry) for carry in trace(Graph(), begin, *jax.tree.map(lambda _: 0, (v, first, numbers, seen)))]
+    sizes = [len(carry) for carry in jax.eval_shape(begin, *jax.tree.map(lambda _: 0.0, (v, first, numbers, seen)))]
     c = _symbols(g, "c", sum(sizes), POINT)
     carries = tuple(tuple(c[sum(sizes[:k]) : sum(sizes[: k + 1])]) for k in range(n))
     start, length = g.symbol(("start", 0), POINT), g.symbol(("length", 0), POINT)

@@ -353,7 +353,7 @@ def _places(values: Any, keep: Any) -> Any:
 
 def reduction(e: Endpoint, columns: Sequence[Column]) -> Reduction:
     mine = tuple(i for i, c in enumerate(columns) if e.drug is not None and c.key[0] == e.drug)
-    return Reduction(e.name, e.reducer, "" if e.drug is not None else e.observable, mine)
+    return Reduction(e.name, e.reducer, "" if e.drug is not None else e.observable, mine, e.relative)
 
 
 def watched(endpoints: Sequence[Endpoint], schedule: Schedule) -> Watch:

@@ -25,12 +25,19 @@ Slopes = tuple[Flat, Flat]
 
 
 class Reduction(NamedTuple):
-    """Static part of an endpoint: which reducer, over which observable (or which columns for a dose)."""
+    """Static part of an endpoint: which reducer, over which observable (or which columns for a dose).
+
+    relative: "ratio" or "change" against the value before any dose, which is then carried in front of the reducer's own.
+    """
 
     name: str
     reducer: str
     observable: str
     columns: tuple[int, ...]
+    relative: str = ""
+
+    def against(self, value: Scalar, baseline: Scalar) -> Scalar:
+        return value / baseline if self.relative == "ratio" else value - baseline
 
 
 class Clinic(NamedTuple):
@@ -246,7 +253,12 @@ def begin(
             return visit.seen
         return seen.get(r.observable, zero)
 
-    return tuple(REDUCERS[r.reducer].init(value(r), first[i], numbers[i]) for i, r in enumerate(plan.reductions))
+    def init(i: int, r: Reduction) -> Any:
+        v = value(r)
+        own = REDUCERS[r.reducer].init(r.against(v, v) if r.relative else v, first[i], numbers[i])
+        return (v, *own) if r.relative else own
+
+    return tuple(init(i, r) for i, r in enumerate(plan.reductions))
 
 
 def reduce(
@@ -260,12 +272,19 @@ def reduce(
     visit: Visit | None = None,
 ) -> Any:
     """Carries of all reducers after one more segment; start: after its doses, end: before those of its end."""
-    return tuple(
-        REDUCERS[r.reducer].update(
-            carries[i], _seen(plan, r, i, carries[i], part, start, end, scale, visit), numbers[i]
+
+    def update(i: int, r: Reduction) -> Any:
+        seen = _seen(plan, r, i, carries[i], part, start, end, scale, visit)
+        if not r.relative:
+            return REDUCERS[r.reducer].update(carries[i], seen, numbers[i])
+        baseline, *own = carries[i]
+        slopes = (seen.d0 / baseline, seen.d1 / baseline) if r.relative == "ratio" else (seen.d0, seen.d1)
+        seen = seen._replace(
+            v0=r.against(seen.v0, baseline), d0=slopes[0], v1=r.against(seen.v1, baseline), d1=slopes[1]
         )
-        for i, r in enumerate(plan.reductions)
-    )
+        return (baseline, *REDUCERS[r.reducer].update(tuple(own), seen, numbers[i]))
+
+    return tuple(update(i, r) for i, r in enumerate(plan.reductions))
 
 
 def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slopes, end: Slopes,
@@ -293,7 +312,8 @@ def finish(
 
     def value(i: int, r: Reduction) -> Any:
         if r.reducer not in LEDGER:
-            return REDUCERS[r.reducer].finish(carries[i], window[i], numbers[i])
+            own = carries[i][1:] if r.relative else carries[i]
+            return REDUCERS[r.reducer].finish(own, window[i], numbers[i])
         written = getattr(memory, LEDGER[r.reducer])
         written = jnp.minimum(written, 1.0) if r.reducer == "rescued" else written
         return jnp.where(written >= policy.NEVER, jnp.nan, written)

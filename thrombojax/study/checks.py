@@ -115,9 +115,9 @@ def endpoint(at: int, given: Given, wrong: set[str], days: float | None) -> list
         *asks.needs,
         *asks.may,
         *(("from", "to") if asks.window else ()),
-        *(("observable",) if asks.observable else ()),
+        *(("observable", "relative") if asks.observable else ()),
     }
-    for key in (*NUMBERS, "from", "to", "observable"):
+    for key in (*NUMBERS, "from", "to", "observable", "relative"):
         if key not in takes and (key in given or key in wrong):
             also = ", ".join(sorted(takes)) or "no other keys"
             found.append(Problem(f"{where}.{key}", f"does not go with the reducer {reducer}; allowed: {also}"))

@@ -15,6 +15,7 @@ from thrombojax.study.schema import Study
 
 OBSERVED = ("observation", "observed", "day", "dv", "predicted")
 """Names that a file with an event table uses besides."""
+_AGAINST = {"": "", "ratio": ", x baseline", "change": ", change from baseline"}
 SHARD_BYTES = 64 * 2**20
 """What the results of one shard should take in memory, at most."""
 SHARD_PATIENTS = 16384
@@ -80,7 +81,8 @@ def layout(shape: Shape) -> Layout:
         elif e.drug:
             base, what = next((model.entries[c.key].unit for c in cols if c.key[0] == e.drug), "1"), f": {e.drug}"
         else:
-            base, what = obs[e.observable].unit, f": {obs[e.observable].meaning}"
+            base, what = obs[e.observable].unit, f": {obs[e.observable].meaning}{_AGAINST[e.relative]}"
+            base = "1" if e.relative == "ratio" else base
         unit = reducer.unit(base)
         variables.append(
             Variable(

@@ -12,7 +12,7 @@ from thrombojax.dosing.events import EventTable
 from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Column, event_times, grid
 from thrombojax.dosing.treatment import Treatment
-from thrombojax.endpoints import REDUCERS, Endpoint, times
+from thrombojax.endpoints import REDUCERS, Endpoint, looks, times
 from thrombojax.errors import InputError, Problem
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
@@ -86,7 +86,7 @@ class Plan:
     @property
     def looks(self) -> tuple[float, ...]:
         """Days at which endpoints look through the clinic's eyes."""
-        return tuple(sorted({day for e in self.endpoints for day in e.visits}))
+        return looks(self.endpoints)
 
 
 def catalogue(source: registry.Source) -> Catalogue:
@@ -263,7 +263,7 @@ def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:
     elif REDUCERS[e.reducer].kind == "visit":
         visits = tuple(t for t in study.visit_days if e.start <= t <= end)
     observable = resolve(e.observable, known.observables) or e.observable
-    return Endpoint(e.name, e.reducer, observable, e.start, end, numbers, e.drug, visits)
+    return Endpoint(e.name, e.reducer, observable, e.start, end, numbers, e.drug, visits, e.relative or "")
 
 
 def _varying(patients: Patients, model: Model) -> tuple[str, ...]:

@@ -230,6 +230,9 @@ class Endpoint(_Section):
     below: Number | None = Field(None, description=_A_NUMBER)
     rescue_weeks: Number | None = Field(None, ge=0, le=5000, description="a number of weeks from 0 to 5000")
     allow_rescue: bool | None = Field(None, description="true or false")
+    relative: Literal["ratio", "change"] | None = Field(
+        None, description="ratio or change, against the patient's own value before any dose"
+    )
     drug: Text | None = Field(None, description="the name of a drug (`thrombojax info drugs`)")
 
 
