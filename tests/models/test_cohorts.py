@@ -47,11 +47,12 @@ def test_a_file_is_sound(parameter_set, name):
     model = feedback(drugs.names(), parameter_set)
     cohort = cohorts.load(model.cohorts, name)
     assert cohort.name == name
+    assert cohort.observation is not None
     known = {leaf.name: leaf.quantity for leaf in struct.fields(model.Parameters)}
     typical = {**struct.as_dict(model.defaults), **{leaf: fixed.value for leaf, fixed in cohort.parameters.items()}}
 
     said = [cohort, *cohort.parameters.values(), *cohort.mixture, *cohort.vary.values(), *cohort.correlation]
-    said += [*cohort.fluctuation.values(), *([cohort.observation] if cohort.observation else [])]
+    said += [*cohort.fluctuation.values(), cohort.observation]
     said += [cohort.anchor.count] if cohort.anchor else []
     assert all(part.source.strip() for part in said)
 
