@@ -17,9 +17,11 @@ class _Strict(BaseModel):
 
 
 class Fixed(_Strict):
-    """A parameter that the cohort sets to another value."""
+    """A parameter that the cohort sets to another value. low, high: plausible here, where the parameter's own range is not."""
 
     value: float
+    low: float | None = None
+    high: float | None = None
     source: str
 
 
