@@ -15,7 +15,7 @@ from thrombojax.codegen import build, emit_cuda, nvrtc
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import RunError
 from thrombojax.models import registry
-from thrombojax.solve import cuda, engine, places
+from thrombojax.solve import chunks, cuda, engine, places
 from thrombojax.solve.steppers import CLASSICAL, LONG
 
 HERE = Path(__file__).parent
@@ -178,12 +178,12 @@ def fake(library, monkeypatch):
         assert target == 90
         device, host = (emit_cuda._text(name) for name in ("device.h", "scalar.h"))
         assert device in text
-        return build.load(text.replace(device, host) + emit_cuda._text("scalar_run.c"))._name.encode()
+        return build.load(text.replace(device, host))._name.encode()
 
     monkeypatch.setattr(nvrtc, "find", lambda major: None)
     monkeypatch.setattr(nvrtc, "load", load)
-    monkeypatch.setattr(cuda, "CHUNK", 32)
-    monkeypatch.setattr(cuda, "LEAST", 8)
+    monkeypatch.setattr(chunks, "CHUNK", 32)
+    monkeypatch.setattr(chunks, "LEAST", 8)
     before = {"fake_limit": (ctypes.c_long, 1 << 40), "fake_init": (ctypes.c_int, 0), "fake_load": (ctypes.c_int, 0)}
 
     def switch(name, value):

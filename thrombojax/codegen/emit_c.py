@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from thrombojax.codegen.expression import Node
-from thrombojax.codegen.printing import Dialect, Write, assign, statements
+from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
 from thrombojax.codegen.program import BLOCKS, Block, Program
 from thrombojax.dosing.policy import LEDGER
 
@@ -71,7 +71,6 @@ class _Slots:
         self.program = program
         self.position = {leaf: k for k, leaf in enumerate(program.parameters)}
         self.places = {node: f"{array}[{k}]" for node, (array, k) in program.known().items()}
-        self.wrt = sorted({k for b in program.blocks.values() for (array, k), _ in b.writes if array == "p_"})
 
     def sizes(self) -> dict[str, Any]:
         program = self.program
@@ -81,7 +80,7 @@ class _Slots:
             "STAGES": len(program.tableau.b), "Q": len(program.patient), "R": len(program.segment),
             "C": sizes.get("c", 0), "O": len(program.observables), "E": len(program.endpoints),
             "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
-            "TANGENT": int(program.tangent), "WRT": len(self.wrt), "KEPT": len(program.residuals),
+            "TANGENT": int(program.tangent), "WRT": len(program.wrt), "KEPT": len(program.residuals),
             "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "M": sizes.get("m", 0),
             "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
         }  # fmt: skip
@@ -121,15 +120,7 @@ class _Slots:
         }  # fmt: skip
 
     def add(self, **names: str) -> Write:
-        """Cotangents add up, but for those of carries, which change hands."""
-
-        def write(array: str, index: int, value: str) -> str:
-            if array == "c_":
-                return assign(array, index, value)
-            place = f"p_[{self.wrt.index(index)}]" if array == "p_" else f"{names.get(array, array)}[{index}]"
-            return f"{place} = {place} + {value};"
-
-        return write
+        return cotangents(self.program.wrt, names)
 
     def text(self, block: Block, write: Write = assign, known: Mapping[Node, str] | None = None, **names: str) -> str:
         found = self.places if known is None else known
