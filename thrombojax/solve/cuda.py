@@ -222,7 +222,8 @@ class Course:
         parameters, stored = emit_cuda.uniform(program, shared)
         module = place.load(text)
         given, out, share = self.inputs(rows), self.outputs(n), np.empty(len(program.patient), dtype)
-        sizes = (len(program.observables), *map(len, self.numbers), len(parameters) + len(stored))
+        ends = len(program.endpoints)  # as many again of tangents, which look for nothing
+        sizes = (len(program.observables), ends, 2 * ends, len(self.numbers[2]), len(parameters) + len(stored))
         with place.memory() as memory:
             job = _job(dtype, sizes)()
             whole = (n, n, self.segments, self.days, self.knots, self.visits, 0, chunks.LEAST)
