@@ -6,6 +6,7 @@ from importlib import resources
 
 import numpy as np
 
+from thrombojax.codegen import printing_back
 from thrombojax.codegen.expression import Graph, Node
 from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
 from thrombojax.codegen.program import BLOCKS, Block, Program
@@ -161,7 +162,6 @@ class _Slots:
 
     def backward(self) -> dict[str, str]:
         program, blocks = self.program, self.program.blocks
-        end = len(program.linear) * (len(program.nodes) - 1)
         add = self.add(y_="z_")
 
         def slope(array: str, k: int, value: str) -> str:
@@ -170,9 +170,9 @@ class _Slots:
         return {
             "slope_": self.text(Block((*blocks["again"].writes, *blocks["slope_"].writes)), slope, y="z"),
             "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
-            "known_": "\n".join(f"l_[{k}] = y_[{i}]; y_[{i}] = 0;" for k, i in enumerate(program.linear, end)),
-            "ahead_": _ahead_back(program.tableau),
-            "exact_": _exact_back(program),
+            "known_": printing_back.known(program),
+            "ahead_": printing_back.ahead(program.tableau),
+            "exact_": printing_back.exact(program),
             **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
                ("look", "open", "dose", "line", "bound", "update", "close")},
         }  # fmt: skip
@@ -261,27 +261,3 @@ def _stage(program: Program, storage: _Storage, stage: int) -> str:
         at = program.nodes.index(program.tableau.nodes[stage + 1]) * len(program.linear)
         text += "".join(f" z[{i}] = l[{at + k}];" for k, i in enumerate(program.linear))
     return f"{text} break;"
-
-
-def _ahead_back(tableau: Tableau) -> str:
-    """The cotangent of each stage's slope per day of the step, from those of where later stages looked and of the step's end."""
-    cases = []
-    for stage, weight in enumerate(tableau.b):
-        terms = [(f"tried[{s}][k]", row[stage]) for s, row in enumerate(tableau.a, 1) if s > stage and row[stage]]
-        text = ""
-        for value, w in [("y_[k]", weight), *terms]:
-            if w:
-                text = f"FMA({value}, (REAL){w!r}, {text})" if text else f"{value} * (REAL){w!r}"
-        cases.append(f"case {stage}: UNROLL for (int k = 0; k < S; k++) ahead_[k] = {text or '0'}; break;")
-    return "\n".join(cases)
-
-
-def _exact_back(program: Program) -> str:
-    """Linear compartments are known where a stage after the first looks: what is asked of them there goes to their propagator."""
-    cases = []
-    n = len(program.linear)
-    for stage, node in enumerate(program.tableau.nodes[1:] if n else (), 1):
-        at = program.nodes.index(node) * n
-        lines = [f"l_[{at + k}] += z_[{i}]; z_[{i}] = 0;" for k, i in enumerate(program.linear)]
-        cases.append(f"case {stage}: {' '.join(lines)} break;")
-    return "\n".join(cases)

@@ -18,6 +18,7 @@ enum { FIRST = @FIRST@ }; /* whether the first slope of a segment is known from 
 #define FN(name) name
 #endif
 #define FMA(a, b, c) FN(fma)(a, b, c)
+#define SPLAT(x) (x)
 #define FINITE(x) ((x) - (x) == 0)
 
 DEVICE REAL smaller(REAL a, REAL b) { return a != a || a < b ? a : b; } /* not a number stays so, whichever it is */

@@ -139,10 +139,9 @@ class Course:
         self.p = [np.asarray(leaves[leaf], np.float64) for leaf in program.parameters]
         self.y0 = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(y0)]
         self.finite = np.zeros(len(rows), bool)
+        # By all patients, not by those of these rows: one text serves whatever number of steps they need.
         self.shared = frozenset(
-            leaf
-            for leaf, v in zip(program.parameters, self.p, strict=True)
-            if v.ndim == 0 or (v[rows] == v[rows[0]]).all()
+            leaf for leaf, v in zip(program.parameters, self.p, strict=True) if v.ndim == 0 or (v == v[0]).all()
         )
         self.care = care
         self.visits = 0 if care is None else int(care.acts.max()) + 1
