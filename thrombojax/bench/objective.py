@@ -47,7 +47,12 @@ def _kernel(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float]
     def mean(doses: Any) -> Any:
         timeline = line.timeline._replace(dose=jnp.asarray(given).at[slot, column].set(doses))
         _, saved = gradient.solve(
-            model, cohort, line._replace(timeline=timeline), save=("platelets",), days=weeks, precision=precision,
+            model,
+            cohort,
+            line._replace(timeline=timeline),
+            save=("platelets",),
+            days=weeks,
+            precision=precision,
             backend="native",
         )
         return jnp.mean(jnp.log(saved["platelets"] / dtype(TARGET)) ** 2)

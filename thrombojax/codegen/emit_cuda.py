@@ -128,7 +128,9 @@ class _Slots:
         parameters, stored = uniform(program, shared)
         self.alike = {("p", k): f"job.u[{i}]" for i, k in enumerate(parameters)}
         self.alike |= {("q", k): f"job.u[{i + len(parameters)}]" for i, k in enumerate(stored)}
-        self.places = {node: self.alike.get((array, k), f"{array}[{k}]") for node, (array, k) in program.known().items()}
+        self.places = {
+            node: self.alike.get((array, k), f"{array}[{k}]") for node, (array, k) in program.known().items()
+        }
         self.storage = _Storage(program.tableau)
 
     def sizes(self) -> dict[str, int]:
@@ -181,7 +183,12 @@ class _Slots:
         return cotangents(self.program.wrt, names)
 
     def text(
-        self, block: Block, write: Write = assign, known: Mapping[Node, str] | None = None, job: str = "job.", **names: str
+        self,
+        block: Block,
+        write: Write = assign,
+        known: Mapping[Node, str] | None = None,
+        job: str = "job.",
+        **names: str,
     ) -> str:
         found = self.places if known is None else known
         return statements(

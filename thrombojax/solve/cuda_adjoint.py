@@ -13,7 +13,6 @@ from thrombojax.solve import chunks, cuda, places
 from thrombojax.solve.adjoint import Cotangents, recorded, windows
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.places import Place
-from thrombojax.solve.steppers import counted
 from thrombojax.solve.xla import Watch
 
 FILL = 1 << 15

@@ -25,7 +25,6 @@ from thrombojax.solve.pieces import Plan
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Watch
 
-
 MACHINES: Mapping[str, tuple[Any, Any]] = {"native": (native, adjoint), "cuda": (cuda, cuda_adjoint)}
 """By backend: trajectories (with tangents), and their reverse."""
 
@@ -195,7 +194,9 @@ class _Ways(NamedTuple):
 
     def levels(self) -> list[tuple[float, np.ndarray]]:
         """Each factor on the steps, and the patients who have it."""
-        return [(float(level), np.flatnonzero(self.factor == level)) for level in np.unique(self.factor[self.factor > 0])]
+        return [
+            (float(level), np.flatnonzero(self.factor == level)) for level in np.unique(self.factor[self.factor > 0])
+        ]
 
 
 def _gathered(values: np.ndarray, keep: np.ndarray, segments: int) -> np.ndarray:
