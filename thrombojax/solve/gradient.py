@@ -69,9 +69,9 @@ def solve(
 
     schedule: its times, amounts and rates may be traced; parameters: leaf name -> `[patient]`, in place of the cohort's; y0: a
     State of `[patient]`, in place of the cohort's (which does not follow the parameters). backend: `cuda`, `native`, or `auto`:
-    GPUs where there are any. memory: bytes for the way back. Steps are those of the cohort's own rates. A patient without a result
-    is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path (`solve.xla.trajectory`
-    differentiates everywhere).
+    GPUs where there are any. memory: bytes for the way back. Steps are those of the cohort's own rates. A patient without a
+    result is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path
+    (`solve.xla.trajectory` differentiates everywhere).
     """
     dtype = engine.dtype_of(precision)
     tableau = method(model)
