@@ -12,6 +12,11 @@ from scipy.integrate import solve_ivp
 # symbol: (name of the leaf in thrombojax, typical value of model.md section 3)
 FLAGSHIP: Mapping[str, tuple[str, float]] = {
     "WT": ("body.weight", 70),
+    "age": ("body.age", 50),
+    "woman": ("body.female", 0),
+    "asian": ("body.east_asian", 0),
+    "CP": ("body.child_pugh", 0),
+    "steroids": ("body.corticosteroids", 0),
     "KD": ("receptor.mpl_affinity", 32),
     "b0": ("receptor.mpl_constitutive", 0.002),
     "b0ref": ("receptor.mpl_constitutive_reference", 0.002),
@@ -41,7 +46,9 @@ FLAGSHIP: Mapping[str, tuple[str, float]] = {
     "kdie": ("niche.megakaryocyte_death", 0.4),
     "adie": ("niche.megakaryocyte_death_no_tpo", 2.5),
     "krel": ("niche.release_rate", 1),
+    "kinj": ("niche.antibody_injury", 0),
     "nu": ("niche.niche_integrity", 1),
+    "mot": ("niche.motility", 1),
     "sdf": ("niche.sdf1", 1),
     "fgf": ("niche.fgf4", 1),
     "yld": ("niche.platelets_per_megakaryocyte", 1),
@@ -53,6 +60,7 @@ FLAGSHIP: Mapping[str, tuple[str, float]] = {
     "kimm": ("platelets.immune_clearance", 0),
     "Kimm": ("platelets.immune_saturation", 45),
     "psi": ("platelets.spleen_ratio", 0.5),
+    "fspl": ("platelets.splenic_destruction", 0.6),
     "kT": ("thrombopoietin.tpo_turnover", 1.5),
     "VT": ("thrombopoietin.tpo_volume", 17),
     "fns": ("thrombopoietin.tpo_nonspecific", 0.0165),
@@ -67,6 +75,7 @@ FLAGSHIP: Mapping[str, tuple[str, float]] = {
     "aAM": ("thrombopoietin.ashwell_morell", 0.15),
     "kapAM": ("thrombopoietin.ashwell_morell_saturation", 1),
     "kH": ("thrombopoietin.mrna_rate", 1),
+    "nab": ("thrombopoietin.neutralised", 0),
     "pf4": ("regulators.pf4", 1),
     "kapF": ("regulators.pf4_inhibition", 0.35),
     "piF": ("regulators.pf4_protection", 0.15),
@@ -96,6 +105,8 @@ ROMIPLOSTIM: Mapping[str, tuple[str, float]] = {
     "kint": ("romiplostim.internalisation", 4.152),
     "xi": ("romiplostim.receptor_density", 0.0215),
     "KDr": ("romiplostim.binding", 0.131),
+    "set2": ("romiplostim.sinks_by_binding", 0),
+    "nabR": ("romiplostim.neutralised", 0),
 }
 # Section 6, per hour in the source.
 ELTROMBOPAG: Mapping[str, tuple[str, float]] = {
@@ -182,14 +193,15 @@ def response(s: Any, m: Any, lo: Any) -> Any:
 
 def flagship(
     y: Mapping[str, Any], p: Mapping[str, Any], early: bool = False, kill: Any = 0.0, u_hu: Any = 0.0, I_ana: Any = 0.0,
-    I_ifn: Any = 0.0,
+    I_ifn: Any = 0.0, **given: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Section 2 for states by symbol; drugs whose states are absent are absent. early: eltrombopag before its switch;
-    kill: kkill K of chemotherapy.
+    kill: kkill K of chemotherapy; given: what else is given or taken, by the symbol of what it adds to or takes a share of.
 
     The outputs are in the same dict under the names P, Mk, ploidy, production, immature, age, bleeding,
     thrombosis, X, conc, concA, concL.
     """
+    g = dict.fromkeys(("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi"), 0.0) | given
     kP = 8 / p["life"]
     N0 = 1.5 * p["P0ref"]
     h0 = p["vHS"] / (N0 + p["KHS"])
@@ -206,11 +218,13 @@ def flagship(
     w = p["fp"] / (1 - p["fns"])
     # 2.1
     N = sum(y[f"p{j}"] for j in range(1, 9))
-    P = N / (1 + p["psi"])
+    psi = (1 - g["-psi"]) * p["psi"] + g["-psi"] * 0.02
+    P = N / (1 + psi)
     kM, krel, kloc = p["kM"], p["krel"], p["kloc"]
     weights = 2 / kM + 1 / k3 + kloc / k3 / krel
     Mk = (y["M1"] / kM + y["M2"] / kM + y["M3"] / k3 + y["L"] * (kloc / k3) / krel) / weights
-    h = p["vHS"] / (N + p["KHS"]) + p["krand"] + p["kimm"] / (1 + P / p["Kimm"])
+    kimm = p["kimm"] * (1 - g["-psi"] * p["fspl"])
+    h = p["vHS"] / (N + p["KHS"]) + p["krand"] + g["krand"] + kimm / (1 + P / p["Kimm"])
     prod = prod0 * p["yld"] * (1 - I_ifn) * y["L"]
     gone = kP * y["p8"] + h * N
     z_t, lam = gone / prod0, gone / N
@@ -220,7 +234,7 @@ def flagship(
         Ct = y["B"] / V
         Rr = p["xi"] * p["P0ref"] * (w * (N / N0) * p["rho_plt"] + (1 - w) * Mk * p["rho_mk"])
         X = free(Ct, Rr, p["KDr"])
-        Te = X * KD / p["KR"]
+        Te = X * KD * np.where(p["set2"] == 1, 1 / p["KDr"], 1 / p["KR"])
     E = 0.0
     if "cent" in y:
         conc = y["cent"] / p["Vce"]
@@ -232,13 +246,15 @@ def flagship(
         conc = 1000 * y["centL"] / p["VcL"]
         E += p["EmaxL"] * conc / (p["EC50L"] + conc) * p["E_resp"]
     # 2.2
-    u = y["T"] / KD + (X / p["KR"] if "B" in y else 0.0)
+    T = (1 - p["nab"]) * y["T"]
+    u = T / KD + (X / p["KR"] if "B" in y else 0.0)
     th = u / (1 + u)
     a = p["J"] * ((p["b0"] + th) / s0 + E)
     sp, sm = p["rho_prog"] * a, p["rho_mk"] * a
     # 2.3
     hF = (1 + p["kapF"]) / (1 + p["kapF"] * y["F"])
-    al = p["loA"] * p["nu"] * p["fgf"] + (p["mA"] - p["loA"]) * sp / (sp + kA)
+    nu = p["nu"] * (1 - g["-nu"])
+    al = p["loA"] * nu * (p["fgf"] + g["fgf"]) + (p["mA"] - p["loA"]) * sp / (sp + kA)
     kC, kEnd = p["kC"], p["kEnd"]
     killed = kill * (1 + p["piF"]) / (1 + p["piF"] * y["F"])
     kc, ek = killed + u_hu, p["ekill"] * killed
@@ -260,8 +276,8 @@ def flagship(
     mass = 8 * x8 * y["e8"] + 16 * x16 * y["e16"] + 32 * x32 * y["e32"] + 64 * y["e64"]
     cells = x8 * y["e8"] + x16 * y["e16"] + x32 * y["e32"] + y["e64"]
     # 2.5
-    chi = p["nu"] * p["sdf"]
-    die = p["kdie"] * p["adie"] / (1 + (p["adie"] - 1) * sm)
+    chi = nu * p["mot"] * (p["sdf"] + g["sdf"])
+    die = p["kdie"] * p["adie"] / (1 + (p["adie"] - 1) * sm) + p["kinj"] * 3 / (1 + 2 * sm**2)
     d["M1"] = kM * (mass / W0 * (1 - I_ana) - y["M1"])
     d["M2"] = kM * (y["M1"] - y["M2"])
     d["M3"] = k3 * y["M2"] - (kloc * chi + die) * y["M3"]
@@ -271,23 +287,23 @@ def flagship(
     for j in range(2, 9):
         d[f"p{j}"] = kP * y[f"p{j - 1}"] - (kP + h) * y[f"p{j}"]
     # 2.7
-    occ = 1 / (1 + (y["T"] + Te) / KD)
-    d["R"] = (
-        p["rho_plt"] * (lam0 + p["kb"]) * prod / prod0 - lam * y["R"] - p["kb"] * (y["T"] + Te) * (occ / occ0) * y["R"]
-    )
+    occ = 1 / (1 + (T + Te) / KD)
+    d["R"] = p["rho_plt"] * (lam0 + p["kb"]) * prod / prod0 - lam * y["R"] - p["kb"] * (T + Te) * (occ / occ0) * y["R"]
     Cl = (
-        p["fns"] * y["T"]
-        + p["fp"] * y["T"] * y["R"] * occ / occ0
-        + fm * p["rho_mk"] * Mk * (1 + KD) * y["T"] / (KD + y["T"] + Te)
+        (p["fns"] + p["nab"]) * y["T"]
+        + p["fp"] * T * y["R"] * occ / occ0
+        + fm * p["rho_mk"] * Mk * (1 + KD) * T / (KD + T + Te)
     )
     hS = (1 + p["kapS"]) / (1 + p["kapS"] * (y["F"] + y["G"]) / 2)
-    S = p["gthpo"] * (p["lLiv"] * p["lf"] * y["H"] * (1 + p["eIL6"] * p["IL6"]) + p["lKid"] + p["lStr"] * hS)
-    d["T"] = p["kT"] * (S - Cl)
+    S = p["gthpo"] * (
+        p["lLiv"] * p["lf"] * y["H"] * (1 + p["eIL6"] * (p["IL6"] + g["IL6"])) + p["lKid"] + p["lStr"] * hS
+    )
+    d["T"] = p["kT"] * (S - Cl) + g["T"]
     zA = y["p8"] / p8_0
     d["H"] = p["kH"] * (1 - p["aAM"] + p["aAM"] * (1 + p["kapAM"]) * zA / (p["kapAM"] + zA) - y["H"])
     # 2.8
-    d["F"] = p["kF"] * (p["pf4"] * (p["wF"] * z_t + (1 - p["wF"]) * Mk) - y["F"])
-    d["G"] = p["kG"] * (p["tgf"] * Mk - y["G"])
+    d["F"] = p["kF"] * ((1 - g["-F"]) * p["pf4"] * (p["wF"] * z_t + (1 - p["wF"]) * Mk) + g["F"] - y["F"])
+    d["G"] = p["kG"] * (p["tgf"] * Mk + g["G"] - y["G"])
     # 2.9
     if "B" in y:
         d["A"] = -p["ka"] * y["A"]
@@ -295,7 +311,11 @@ def flagship(
         d["D"] = p["kcp"] * X * V - p["kpc"] * y["D"]
     if "cent" in y:
         ka = p["ka1"] if early else p["ka2"]
-        k12, k21, ke = p["Qe"] / p["Vce"], p["Qe"] / p["Vpe"], p["CL"] / p["Vce"]
+        liver = np.where(p["CP"] > 0, 0.536 * (1 - 0.113 * (np.maximum(p["CP"], 5) - 5)), 1)
+        factor = (
+            (1 - 0.19 * p["woman"]) * (1 - 0.33 * p["asian"]) * (1 - 0.26 * p["steroids"]) * np.maximum(liver, 0.05)
+        )
+        k12, k21, ke = p["Qe"] / p["Vce"], p["Qe"] / p["Vpe"], p["CL"] * factor / p["Vce"]
         d["gut"] = -ka * y["gut"]
         d["cent"] = ka * y["gut"] - (ke + k12) * y["cent"] + k21 * y["peri"]
         d["peri"] = k12 * y["cent"] - k21 * y["peri"]
@@ -316,8 +336,11 @@ def flagship(
     d["P"], d["Mk"], d["ploidy"], d["production"] = P, Mk, mass / cells, prod / prod0
     d["immature"] = y["p1"] / N
     d["age"] = sum(j * y[f"p{j}"] for j in range(1, 9)) / ((kP + h) * N)
+    d["survival"], d["spleen"] = N / gone, psi / (1 + psi)
     d["bleeding"] = p["lamB"] * (1 + p["gB"] * np.exp(-P / p["cB"])) * p["covB"]
-    d["thrombosis"] = p["lamT"] * p["covT"] * (1 + p["aT"] * P**2 / (P**2 + p["cT"] ** 2))
+    d["thrombosis"] = (
+        p["lamT"] * p["covT"] * np.where(p["age"] > 60, 1.5, 1) * (1 + p["aT"] * P**2 / (P**2 + p["cT"] ** 2))
+    )
     d["X"], d["conc"] = X, y["cent"] / p["Vce"] if "cent" in y else 0.0
     d["concA"] = 1000 * y["centA"] / p["VA"] if "centA" in y else 0.0
     d["concL"] = 1000 * y["centL"] / p["VcL"] if "centL" in y else 0.0

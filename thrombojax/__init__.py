@@ -12,7 +12,7 @@ _WHERE = {
     "regimen": "thrombojax.dosing",
     "dose": "thrombojax.dosing",
     "Regimen": "thrombojax.dosing",
-    "Treatment": "thrombojax.dosing.titration",
+    "Treatment": "thrombojax.dosing.treatment",
     "titration": "thrombojax.dosing.titration",
     "rescue": "thrombojax.dosing.titration",
     "simulate": "thrombojax.simulation",

@@ -28,7 +28,7 @@ from thrombojax.study import plan as plans
 from thrombojax.study import sweep as sweeps
 from thrombojax.study.schema import load
 
-TOPICS = ("devices", "models", "cohorts", "drugs", "parameters", "states", "endpoints", "observables")
+TOPICS = ("devices", "models", "cohorts", "drugs", "mechanisms", "parameters", "states", "endpoints", "observables")
 HERE = Path(__file__).parent
 KERNEL = ("models", "drugs", "endpoints", "solve", "codegen", "dosing", "patients")
 """Folders whose text decides a result's bytes."""
@@ -133,13 +133,13 @@ def check(
     plan = plans.make(load(study_path).override(n=patients, precision=precision, backend=backend))
     cells = len(plan.cells)
     launch = _launch(plan)
-    launches = -(-plan.layout.n // launch)  # the last one is as long as any
+    launches = -(-plan.patients.n // launch)  # the last one is as long as any
     steps = plan.study.head.days * plan.model.steps_per_day * 1.5
     return {
-        "patients": plan.layout.n,
+        "patients": plan.patients.n,
         "arms": cells,
         "segments": len(plan.fixed) - 1,
-        "trajectories": cells * plan.layout.n,
+        "trajectories": cells * plan.patients.n,
         "bytes_on_disk": plan.layout.bytes(),
         "peak_memory_bytes": _peak_memory(plan),
         "seconds": round(
@@ -158,8 +158,11 @@ def _peak_memory(plan: plans.Plan) -> int:
     item = 4 if plan.study.head.precision == "f32" else 8
     leaves = len(struct.names(plan.model.Parameters)) + len(struct.names(plan.model.State))
     shard = min(plan.layout.shard_patients, plan.layout.n)
+    people = shard * plan.patients.n // plan.layout.n  # of all trials
     saved = 2 * len(plan.fixed) * _launch(plan) * len(plan.observables) * item
-    return _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * shard * leaves * item + saved + 32 * plan.layout.n
+    return (
+        _BASE_BYTES + 3 * plan.layout.bytes(patients=shard) + 4 * people * leaves * item + saved + 32 * plan.patients.n
+    )
 
 
 def _refuse_memory(plan: plans.Plan) -> None:
@@ -302,9 +305,11 @@ def _describe(topic: str, built: Model, source: registry.Source) -> list[dict[st
         ]
     if topic == "drugs":
         return [
-            {"drug": drug, "route": route, "unit": entry.unit, "model": built.name}
+            {"drug": drug, "route": route, "unit": entry.unit, "model": built.name, **_about(drug, source)}
             for (drug, route), entry in built.entries.items()
         ]
+    if topic == "mechanisms":
+        return _mechanisms(built, source)
     if topic in ("states", "observables"):
         kind = built.State if topic == "states" else built.Obs
         return [{"model": built.name, "name": leaf.name, "unit": leaf.quantity.unit, "meaning": leaf.quantity.meaning}
@@ -324,6 +329,38 @@ def _describe(topic: str, built: Model, source: registry.Source) -> list[dict[st
             "flags": [given[leaf.name]["kind"]] if leaf.name in given else list(leaf.quantity.flags),
         }
         for leaf in struct.fields(built.Parameters)
+    ]
+
+
+def page(topic: str, name: str) -> str:
+    """All about one cohort, drug or mechanism of the flagship, as Markdown."""
+    if topic not in ("cohorts", "drugs", "mechanisms"):
+        raise InputError(Problem(f"info {topic}", "has no pages; allowed: cohorts, drugs or mechanisms, and a name"))
+    from thrombojax.report import pages
+
+    return pages.page(topic, name)
+
+
+def _about(drug: str, source: registry.Source) -> dict[str, str]:
+    """Title and source of a drug that is assembled into its model."""
+    if not registry.is_assembled(source):
+        return {}
+    from thrombojax import drugs
+
+    found = drugs.load(drug)
+    return {"title": found.title, "source": found.source}
+
+
+def _mechanisms(built: Model, source: registry.Source) -> list[dict[str, Any]]:
+    if not registry.is_assembled(source):
+        return []
+    from thrombojax.report import pages
+
+    groups = [leaf.name.partition(".")[0] for leaf in struct.fields(built.Parameters)]
+    titles = {name: pages.page("mechanisms", name).partition("\n")[0].removeprefix("# ") for name in pages.MECHANISMS}
+    return [
+        {"mechanism": name, "model": built.name, "parameters": groups.count(name), "title": title}
+        for name, title in titles.items()
     ]
 
 

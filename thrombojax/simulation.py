@@ -11,7 +11,7 @@ from thrombojax import dosing
 from thrombojax.dosing.administer import administrations, treated
 from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.timeline import grid, schedule
-from thrombojax.dosing.titration import Treatment
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.endpoints import Endpoint, times
 from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.models import registry, struct

@@ -3,7 +3,8 @@
 import pytest
 
 from thrombojax.dosing.policy import ALWAYS, Band, Stop
-from thrombojax.dosing.titration import Rescue, Treatment, made_of, rescue, titration
+from thrombojax.dosing.titration import made_of, rescue, titration
+from thrombojax.dosing.treatment import Rescue, Treatment
 from thrombojax.errors import InputError
 
 US = "US label, adults with ITP"

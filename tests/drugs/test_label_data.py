@@ -12,7 +12,7 @@ from thrombojax.dosing.administer import units
 from thrombojax.dosing.titration import titration
 
 FOLDER = Path(drugs.__file__).parent
-STATUS = {"read", "recalled", "computed"}
+STATUS = {"read", "recalled", "computed", "assumed"}
 ACTIONS = {"raise", "keep", "lower", "withhold", "give"}
 STOPS = (
     {"dose", "weeks", "below", "why"},  # below for so long at that dose, or more
@@ -34,7 +34,8 @@ def test_everything_says_where_it_comes_from(name):
     found = facts(name)
     assert found["name"] == name
     assert found["title"]
-    items = [item for kind in ("strength", "regimen", "titration") for item in found[kind]]
+    items = [item for kind in ("strength", "regimen", "titration") for item in found.get(kind, [])]
+    assert found["regimen"]
     for item in items:
         assert item["status"] in STATUS, item
         assert item["source"] in found["sources"], item
@@ -52,7 +53,7 @@ def test_label_regimens_are_sentences_that_the_drug_can_be_given_by(name):
     assert len({item["name"] for item in facts(name)["regimen"]}) == len(facts(name)["regimen"])
 
 
-RULES = [(name, rule) for name in drugs.names() for rule in facts(name)["titration"]]
+RULES = [(name, rule) for name in drugs.names() for rule in facts(name).get("titration", [])]
 TITRATED = [(name, rule) for name, rule in RULES if all(band["action"] != "give" for band in rule["rules"])]
 
 

@@ -1,4 +1,4 @@
-"""Section 9 of the model description as it is printed (SciPy LSODA at 1e-11), and how to run it; a table of errors.
+"""The scenarios of model.md section 9 and model-set2.md section 4 as printed (SciPy LSODA at 1e-11), and how to run them.
 
 Run as a script it prints every number beside ours and the fixed-step error of each scenario:
 `.venv/bin/python tests/models/reference_scenarios.py`.
@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import thrombojax as tj
+from thrombojax import drugs
+from thrombojax.models.feedback import core
+from thrombojax.models.feedback.assemble import read_set
 from thrombojax.patients.population import Patients
 
 DAYS = (4, 8, 12, 14, 21, 28, 42)
@@ -102,8 +105,51 @@ SCENARIOS = {
 }
 
 
+def _of_set_2(number: str, like: str, platelets: str, rest: str, drug: Mapping[int, str]) -> tuple[str, Scenario]:
+    """A scenario of model-set2.md section 4, which is one of set 1 with other parameters."""
+    return number, SCENARIOS[like]._replace(
+        title=f"set 2: {SCENARIOS[like].title}", platelets=platelets, drug=drug,
+        **dict(zip(("tpo_day_2", "tpo_day_14", "mass_day_7"), rest.split(), strict=True)),
+    )  # fmt: skip
+
+
+LIKE = {"S1": "R1", "S2": "R2", "S4": "R4", "S5": "R5", "S6": "R6", "S8": "R9"}
+SCENARIOS |= [
+    _of_set_2(
+        *("S1", "R1", "280.21441 371.10145 424.32223 414.62528 289.52025 229.59549 254.70578"),
+        *("1.2155887 0.61980979 1.967986", {1: "0.016990803", 4: "0.0020285381"}),
+    ),
+    _of_set_2(
+        *("S2", "R2", "293.97103 650.32657 1205.6308 1299.2024 767.42151 267.77042 244.00492"),
+        *("2.8134839 0.19356039 6.4900316", {1: "7.8877267", 4: "0.038017574"}),
+    ),
+    _of_set_2(
+        *("S4", "R4", "263.51471 308.47146 368.02911 382.03575 319.77927 243.82527 250.40744"),
+        *("0.96591328 0.58240175 1.4709879", {}),
+    ),
+    _of_set_2(
+        *("S5", "R5", "42.219569 56.955019 72.396723 73.509422 52.821161 36.915516 38.037599"),
+        *("0.74080213 0.371749 1.3112062", {}),
+    ),
+    _of_set_2(
+        *("S6", "R6", "43.007347 61.174923 74.875413 73.563789 48.919999 35.101953 38.119404"),
+        *("0.73445673 0.38031062 1.4677101", {}),
+    ),
+    _of_set_2(
+        *("S8", "R9", "77.225787 139.79452 318.38275 314.87331 281.63428 270.89195 275.99398"),
+        *("1.5127873 0.38551273 2.9676789", {1: "0.088247078", 4: "0.004345453"}),
+    ),
+]
+SET_2 = {name: float(v["value"]) for name, v in read_set("2").items() if v != read_set("1").get(name)}
+"""What set 2 changes."""
+
+
 def patient(name: str) -> Patients:
-    """The 70 kg patient of a scenario, from the shipped cohorts."""
+    """The 70 kg patient of a scenario, from the shipped cohorts; set 2 as parameters of set 1's model, to share its program."""
+    if name in LIKE:
+        used = {k: v for k, v in SET_2.items() if k.partition(".")[0] in (*core.Parameters._fields, *drugs.names())}
+        found = patient(LIKE[name]).replace(used)
+        return found if name != "S8" else found.replace(stem_capacity=1.2, antibody_injury=2.8, count=16.0)
     if name == "R5":
         return tj.cohort("cld-lusutrombopag").typical().replace(weight=70.0, count=38.0)
     if name == "R6":

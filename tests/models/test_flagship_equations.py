@@ -22,6 +22,8 @@ TABLES = (spec.FLAGSHIP, spec.AVATROMBOPAG, spec.ELTROMBOPAG, spec.LUSUTROMBOPAG
 DRUG_STATES = tuple(state for drug in DRUGS for state in spec.DRUG_STATES[drug])
 N = 200
 PHASE = ("eltrombopag", "oral")
+DIRECT = ("ligand", "tpo_equivalents", "agonist")
+"""Effects that drugs of DRUGS have."""
 
 
 def test_every_parameter_has_the_value_of_section_3():
@@ -41,7 +43,11 @@ def random_patients(seed):
     for leaf in struct.fields(model.Parameters):
         q = leaf.quantity
         p[leaf.name] = rng.uniform(q.low, q.high, N)
-    p["platelets.immune_clearance"] *= rng.integers(0, 2, N)
+    for name in ("platelets.immune_clearance", "niche.antibody_injury", "thrombopoietin.neutralised"):
+        p[name] *= rng.integers(0, 2, N)
+    for name in ("romiplostim.sinks_by_binding", "body.female", "body.east_asian", "body.corticosteroids"):
+        p[name] = 1.0 * rng.integers(0, 2, N)
+    p["body.child_pugh"] = rng.choice([0.0, 5.0, 8.0, 12.0], N)
     y = {s: np.exp(rng.uniform(-2.3, 2.3, N)) for s in spec.STATES}
     y |= {f"p{j}": 47 * np.exp(rng.uniform(-3, 1.5, N)) for j in range(1, 9)}
     y |= {s: np.exp(rng.uniform(-9, 7, N)) * rng.integers(0, 2, N) for s in DRUG_STATES}
@@ -90,18 +96,34 @@ def test_right_hand_side_and_outputs_at_random_states(seed, early):
         scale = rate * (np.abs(y[name]) + np.abs(y[others.get(name, name)]))
         agree(ours, d[name], np.maximum(scale, 1e3 if name in spec.STATES else 0.0), name)
     hazards = ("bleeding", "thrombosis")  # of 1e-5 a day and more
-    outputs = ("P", "T", "Mk", "ploidy", "production", "immature", "age", *hazards, "concA", "conc", "concL", "X")
+    outputs = (
+        "P",
+        "T",
+        "Mk",
+        "ploidy",
+        "production",
+        "immature",
+        "age",
+        "survival",
+        "spleen",
+        *hazards,
+        "concA",
+        "conc",
+        "concL",
+        "X",
+    )
     for name, ours in zip(outputs, seen, strict=True):
         agree(ours, y["T"] if name == "T" else d[name], 0.0 if name in hazards else 1e-3, name)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_other_effects_of_drugs(seed):
-    """Chemotherapy's kill, hydroxyurea, anagrelide and interferon enter where section 2 puts them."""
+    """What no drug of DRUGS does enters where section 2 puts it."""
     rng = np.random.default_rng(seed)
     p, y = random_patients(seed)
     effect = {"kill": rng.uniform(0, 3, N), "u_hu": rng.uniform(0, 2, N), "I_ana": rng.uniform(0, 1, N)}
     effect["I_ifn"] = rng.uniform(0, 1, N)
+    effect |= {k: rng.uniform(0, 1, N) for k in ("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi")}
     model = feedback()
     ps = struct.unflatten(model.Parameters, [p[n] for n in struct.names(model.Parameters)])
     ys = struct.unflatten(model.State, [y[s] for s in spec.STATES])
@@ -110,8 +132,19 @@ def test_the_other_effects_of_drugs(seed):
         cfu_block=effect["u_hu"],
         maturation_block=effect["I_ana"],
         release_block=effect["I_ifn"],
+        tpo_input=effect["T"],
+        il6=effect["IL6"],
+        pf4=effect["F"],
+        pf4_removed=effect["-F"],
+        tgfb=effect["G"],
+        sdf1=effect["sdf"],
+        fgf4=effect["fgf"],
+        niche_lost=effect["-nu"],
+        random_loss=effect["krand"],
+        spleen_removed=effect["-psi"],
     )
-    rates = jax.tree.leaves(core.rhs(ys, ps, core.view(ys, ps), given_))
+    assert all(np.ndim(v) for name, v in given_._asdict().items() if name not in DIRECT), "an effect is left out here"
+    rates = jax.tree.leaves(core.rhs(ys, ps, given_))
     core_only = {s: y[s] for s in spec.STATES}
     symbols = {symbol: p[name] for symbol, (name, _) in spec.FLAGSHIP.items()}
     d = spec.flagship(core_only, symbols, **effect)

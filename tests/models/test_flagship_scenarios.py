@@ -1,17 +1,15 @@
-"""The flagship's scenarios R1, R2, R4, R5, R6 and R9 as printed, and the error that fixed steps make in each."""
+"""The flagship's scenarios R1 to R12 as printed, those of set 2, and the error that fixed steps make in them."""
 
 import functools
 
 import numpy as np
 import pytest
 from printed import assert_printed
-from reference_scenarios import DAYS, SAVE, SCENARIOS, at, error, printed, run
+from reference_scenarios import DAYS, SAVE, SCENARIOS, SET_2, at, error, printed, run
 
 import thrombojax as tj
-from thrombojax.dosing.timeline import Column, Slots, grid, schedule
 from thrombojax.models import registry
-from thrombojax.patients.population import prepare, shared
-from thrombojax.solve import engine
+from thrombojax.models.feedback import core
 
 pytestmark = [pytest.mark.xdist_group("flagship"), pytest.mark.usefixtures("small_blocks")]
 
@@ -49,80 +47,79 @@ def test_finer_steps_give_the_printed_digits():
     assert error(fine, exact("R1")) < 2e-8
 
 
-# Scenarios without a drug of their own: what is done to the steady state, and a transfusion (1/nL) on day 0.
+# The others: (patient, what is given, platelets, TPO on days 2 and 14 and mass on day 7). All in one program: whoever is not
+# given a drug is given nothing of it.
+HELD = {"sdf1.elimination": 0.0, "fgf4.elimination": 0.0}
+LOST = dict.fromkeys(("receptor.mpl_progenitor", "receptor.mpl_megakaryocyte", "receptor.mpl_platelet"), 1e-9)
+ET = {"receptor.mpl_platelet": 0.25, "receptor.mpl_megakaryocyte": 0.25, "receptor.mpl_constitutive": 0.06,
+      "receptor.jak2_gain": 2.0513867637531367}  # fmt: skip
+AA = {"megakaryocytes.cfu_gain_max": 1.2, "megakaryocytes.endomitosis_max": 1.3,
+      "megakaryocytes.stem_capacity": 0.0438828239536152}  # fmt: skip
+CORE_2 = {name: value for name, value in SET_2.items() if hasattr(core.Parameters, name.partition(".")[0])}
 OTHERS = {
     "R3": (
-        "healthy, rhTPO 1.2 ug/kg IV",
-        "287.23646 438.88458 551.07139 544.34425 320.86015 192.70347 265.63233",
-        "13.538354 0.41539648 2.9888769",
+        {}, {"recombinant_tpo": "1.2 ug/kg iv"},
+        "287.23646 438.88458 551.07139 544.34425 320.86015 192.70347 265.63233", "13.538354 0.41539648 2.9888769",
+    ),
+    "R7": (
+        {}, {"chemotherapy": "1 course iv"},
+        "245.64031 201.06546 127.9039 99.643371 145.35144 251.72745 224.85815", "1.0417516 4.7621541 0.22758671",
     ),
     "R8": (
-        "healthy, apheresis 25.7 %",
-        "210.40679 235.01796 250.2605 253.49791 251.05426 247.02756 250.61586",
-        "1.1079551 0.94884699 1.0390777",
+        {}, {"plateletpheresis": "25.7 % procedure"},
+        "210.40679 235.01796 250.2605 253.49791 251.05426 247.02756 250.61586", "1.1079551 0.94884699 1.0390777",
+    ),
+    # 0.9 per day from the first moment: what is in the body at 1200 mg a day, and 1200 mg a day
+    "R10": (
+        ET, {"hydroxyurea": f"{0.9 / (7.5e-4 * 4.75)!r} mg oral", "hydroxyurea over": "50400 mg oral over 1008 h"},
+        "947.75347 874.84414 669.4442 555.48282 365.20033 466.33027 478.16742", "1.2978818 4.3616845 1.5519678",
     ),
     "R11": (
-        "Mpl-/-, sdf 4 and fgf 1.6",
-        "42.47567 61.783377 96.911256 117.62176 170.47807 182.38213 175.82649",
-        "58.163399 58.08445 0.39454305",
+        {**LOST, **HELD}, {"sdf1": "3 fold iv", "fgf4": "0.6 fold iv"},
+        "42.47567 61.783377 96.911256 117.62176 170.47807 182.38213 175.82649", "58.163399 58.08445 0.39454305",
     ),
     "R12": (
-        "AA (27), transfusion 40",
-        "49.872693 37.095071 30.399965 28.763126 26.858285 26.830708 27.002633",
-        "15.351838 16.008767 0.12959067",
+        AA, {"transfusion": "40 1/nL iv"},
+        "49.872693 37.095071 30.399965 28.763126 26.858285 26.830708 27.002633", "15.351838 16.008767 0.12959067",
     ),
-}
-
-
-@functools.cache
-def others():
-    """Platelets, TPO and mass of the four, `[scenario]` by (observable, day)."""
-    source = registry.Source()
-    model = registry.build(source, ("transfusion",))
-    lost, none = 1e-9, 1.0
-    knocked = {f"mpl_{cell}": [none, none, lost, none] for cell in ("progenitor", "megakaryocyte", "platelet")}
-    marrow = {
-        "stem_capacity": [1.0, 1.0, 1.0, 0.0438828239536152],
-        "cfu_gain_max": [7.1, 7.1, 7.1, 1.2],
-        "endomitosis_max": [3.0, 3.0, 3.0, 1.3],
-    }
-    before = prepare(model.patients(**knocked, **marrow), model)
-    y0 = before.y0
-    # rhTPO: 1.2 ug/kg x 70 kg, 95 kDa, into 17 L of 1.4 pM; apheresis takes platelets with their receptors.
-    kept = np.array([1.0, 1.0 - 0.257, 1.0, 1.0])
-    dose = np.array([1.2 * 70 * 1e6 / 95000 / (17 * 1.4), 0.0, 0.0, 0.0])
-    y0 = y0._replace(
-        platelets=y0.platelets._replace(age=tuple(a * kept for a in y0.platelets.age)),
-        receptor=y0.receptor._replace(platelet_mpl=y0.receptor.platelet_mpl * kept),
-        thrombopoietin=y0.thrombopoietin._replace(tpo=y0.thrombopoietin.tpo + dose),
-    )
-    niche = before.p.niche._replace(sdf1=np.array([1.0, 1.0, 4.0, 1.0]), fgf4=np.array([1.0, 1.0, 1.6, 1.0]))
-    cohort = engine.Cohort(before.p._replace(niche=niche), y0, before.rate, before.status)
-    columns = (Column(("transfusion", "iv"), False),)
-    bounds = grid(42.0, SAVE)
-    found = []
-    for amount in (0.0, 40.0):
-        given = Slots(np.zeros(1), np.array([amount]), np.zeros(1), (0,), (False,))
-        plan = schedule(model, shared(model, cohort), columns, given, bounds)
-        found.append(engine.solve(model, cohort, plan, save=SAVED, days=SAVE, precision="f64", accuracy=1e-9).saved)
-    return {
-        (name, day): np.append(found[0][name][k, :3], found[1][name][k, 3])
-        for name in SAVED
-        for k, day in enumerate(SAVE)
-    }
-
-
+    "S3": (
+        CORE_2, {"recombinant_tpo": "1.2 ug/kg iv"},
+        "287.74093 460.43736 581.87534 574.13209 350.55548 217.57816 255.95693", "20.44143 0.4458235 3.1290459",
+    ),
+    "S7": (
+        CORE_2, {"chemotherapy": "1 course iv"},
+        "245.56707 200.41063 125.87512 95.446481 105.67421 224.67216 227.08118", "1.0293625 4.0614861 0.22326049",
+    ),
+}  # fmt: skip
+NOTHING = {
+    "recombinant_tpo": "0 ug/kg iv", "chemotherapy": "0 course iv", "plateletpheresis": "0 % procedure",
+    "hydroxyurea": "0 mg oral", "hydroxyurea over": "0 mg oral over 1008 h", "sdf1": "0 fold iv", "fgf4": "0 fold iv",
+    "transfusion": "0 1/nL iv",
+}  # fmt: skip
 SAVED = ("platelets", "tpo", "megakaryocyte_mass")
 
 
+@functools.cache
+def other(name):
+    """Saved values of one of them, by observable."""
+    changes, doses, _, _ = OTHERS[name]
+    model = registry.build(registry.Source(), tuple(sorted({key.split()[0] for key in NOTHING})))
+    given = {**NOTHING, **doses}
+    regimen = " and ".join(f"{drug.split()[0]} {dose} once" for drug, dose in given.items())
+    return tj.simulate(
+        model.patients().replace(changes), regimen, days=42, save=SAVE, observables=SAVED, backend="xla", precision="f64",
+        accuracy=1e-9,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", OTHERS)
-def test_scenarios_without_a_drug_of_their_own(name):
-    _, counts, rest = OTHERS[name]
-    k = list(OTHERS).index(name)
+def test_the_other_scenarios(name):
+    _, _, counts, rest = OTHERS[name]
+    found = other(name)
     for day, text in zip(DAYS, counts.split(), strict=True):
-        assert_printed(others()["platelets", float(day)][k], text, f"count on day {day}")
+        assert_printed(at(found, "platelets", day), text, f"count on day {day}")
     for (observable, day), text in zip((("tpo", 2), ("tpo", 14), ("megakaryocyte_mass", 7)), rest.split(), strict=True):
-        assert_printed(others()[observable, float(day)][k], text, f"{observable} on day {day}")
+        assert_printed(at(found, observable, day), text, f"{observable} on day {day}")
 
 
 def test_transfusions_into_fast_clearance_do_not_blow_up():

@@ -80,7 +80,7 @@ def test_thrombosis_in_a_year(backend, precision):
     hazard = solved(backend, precision).endpoints["thrombosis_mean"].astype(float)
     assert 365.25 * hazard[COUNTS.index(3)] == pytest.approx(0.0103, abs=5e-5)
     assert hazard[COUNTS.index(250)] / TYPICAL.thrombosis_rate == pytest.approx(1 + 0.5 / 17, rel=1e-5)
-    assert hazards.thrombosis(1000.0, TYPICAL) == pytest.approx(1.25 * TYPICAL.thrombosis_rate)
+    assert hazards.thrombosis(1000.0, 50.0, TYPICAL) == pytest.approx(1.25 * TYPICAL.thrombosis_rate)
 
 
 @pytest.mark.parametrize(("backend", "precision"), SOLVES)
@@ -92,7 +92,7 @@ def test_risk_factors_multiply(backend, precision):
 
 def test_the_count_is_no_risk_factor_where_its_gain_is_0():
     p = TYPICAL._replace(thrombosis_gain=0.0)
-    assert hazards.thrombosis(1500.0, p) == hazards.thrombosis(0.0, p) == p.thrombosis_rate
+    assert hazards.thrombosis(1500.0, 50.0, p) == hazards.thrombosis(0.0, 50.0, p) == p.thrombosis_rate
 
 
 def test_what_no_source_gives_is_marked():
@@ -109,3 +109,8 @@ def test_what_no_source_gives_is_marked():
 
 def test_the_area_under_a_hazard_has_no_unit():
     assert tj.endpoints.REDUCERS["auc"].unit("1/day") == "1"
+
+
+def test_age_beyond_60_is_a_risk_factor():
+    young, old = (float(hazards.thrombosis(400.0, age, TYPICAL)) for age in (60.0, 61.0))
+    assert old == pytest.approx(1.5 * young)

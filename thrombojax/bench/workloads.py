@@ -20,7 +20,8 @@ from thrombojax.bench import limits, objective, prototype, studies
 from thrombojax.bench.operations import operations_per_step
 from thrombojax.dosing.administer import administrations, columns, slots, treated
 from thrombojax.dosing.timeline import Schedule, grid, schedule
-from thrombojax.dosing.titration import Treatment, titration
+from thrombojax.dosing.titration import titration
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.endpoints import Endpoint
 from thrombojax.models import registry
 from thrombojax.models.protocol import Model

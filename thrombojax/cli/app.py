@@ -240,12 +240,15 @@ def consolidate(
 @app.command()
 def info(
     topic: Annotated[options.Topic | None, typer.Argument(help="What to list.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="All about this cohort, drug or mechanism, with sources.", show_default=False)
+    ] = None,
     model: Annotated[str | None, typer.Option(help="List what this model has.")] = None,
     json: options.Json = None,
 ) -> None:
     """List models, drugs, parameters ...
 
-    Devices, models, cohorts, drugs, parameters, endpoints or observables.
+    Devices, models, cohorts, drugs, mechanisms, parameters, endpoints or observables.
     """
     if topic is None:
         print("thrombojax info TOPIC lists: " + ", ".join(options.Topic))
@@ -253,6 +256,9 @@ def info(
     from thrombojax import api
     from thrombojax.cli import show
 
+    if name is not None:
+        print(api.page(topic.value, name))
+        return
     rows = api.info(topic.value, model=model)
     if json is not None:
         show.write_json(rows, json)

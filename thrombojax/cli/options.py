@@ -24,6 +24,7 @@ class Topic(StrEnum):
     models = "models"
     cohorts = "cohorts"
     drugs = "drugs"
+    mechanisms = "mechanisms"
     parameters = "parameters"
     endpoints = "endpoints"
     observables = "observables"

@@ -1,5 +1,6 @@
 """From regimens to a model's entries: which columns a study needs, and the slots that one arm fills."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from thrombojax.dosing.policy import Rule
 from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Column, Slots
-from thrombojax.dosing.titration import Rescue, Titration, Treatment
+from thrombojax.dosing.treatment import Rescue, Titration, Treatment
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models.protocol import Model
 
@@ -18,7 +19,7 @@ def units(entry_unit: str) -> tuple[str, ...]:
     """Units in which an amount of an entry may be written."""
     if entry_unit in MASS:
         return tuple(f"{m}{per}" for m in MASS for per in ("", "/kg"))
-    return (entry_unit, f"{entry_unit}/kg") if entry_unit in ("U", "IU") else (entry_unit,)
+    return (entry_unit, f"{entry_unit}/kg") if entry_unit in ("U", "IU", "Mcells") else (entry_unit,)
 
 
 def columns(model: Model, regimens: Sequence[Regimen], where: str = "regimen") -> tuple[Column, ...]:
@@ -92,9 +93,30 @@ def treated(model: Model, treatments: Sequence[Treatment], where: str = "regimen
                 problems[wrong] = None
             elif (column := Column((part.drug, part.route), False, by)) not in found:
                 found.append(column)
+    problems |= dict.fromkeys(p for t in treatments for p in _together(model, t, where))
     if problems:
         raise InputError(*problems)
     return tuple(found)
+
+
+def _together(model: Model, treatment: Treatment, where: str) -> list[Problem]:
+    """Drugs of one site whose times overlap; one after the other is a switch."""
+    spans: dict[str, tuple[float, float]] = {}
+    for d in treatment.regimen.doses:
+        low, high = spans.get(d.drug, (np.inf, -np.inf))
+        spans[d.drug] = (min(low, *d.times), max(high, *d.times))
+    for part in (treatment.titration,):
+        if part is not None:
+            spans[part.drug] = (part.first, np.inf if part.until is None else part.until)
+    found = []
+    for (a, of_a), (b, of_b) in itertools.combinations(spans.items(), 2):
+        site = model.sites.get(a)
+        if site and site == model.sites.get(b) and of_a[0] <= of_b[1] and of_b[0] <= of_a[1]:
+            message = (
+                f"{a} and {b} both act at {site}: what they do together is not defined; allowed: one after the other"
+            )
+            found.append(Problem(where, message))
+    return found
 
 
 def administrations(

@@ -3,16 +3,15 @@
 Rows are counted as a spreadsheet shows them, comments and blank lines included. `.` and an empty cell are missing.
 """
 
-import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from thrombojax import csv_rows
 from thrombojax.errors import InputError, Problem, nearest, unknown
 
-MOST_LISTED = 20
 COLUMNS = ("ID", "TIME", "AMT", "RATE", "II", "ADDL", "EVID", "CMT", "SS", "DV", "MDV", "DVID")
 """Names that mean something of their own; every other column is a covariate."""
 _NEEDED = {"ID": "the patient of each record", "TIME": "when it happens"}
@@ -112,9 +111,7 @@ class Sheet:
         """Raises what was found, in the order of the file, if anything was."""
         if self.faults:
             found = [problem for _, problem in sorted(self.faults, key=lambda fault: fault[0])]
-            more = len(found) - MOST_LISTED
-            last = [Problem(self.where, f"and {more} more")] if more > 0 else []
-            raise InputError(*found[:MOST_LISTED], *last)
+            raise InputError(*csv_rows.capped(self.where, found))
 
 
 def code(cell: str) -> str:
@@ -130,18 +127,7 @@ def code(cell: str) -> str:
 def load(path: str | Path, drop: Iterable[str] = ()) -> Sheet:
     """The records of a CSV file without the columns in `drop`. Raises InputError where there are none to look at."""
     where = str(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(_numbered(file))
-    except OSError as error:
-        raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
-    except csv.Error as error:
-        raise InputError(Problem(where, f"is not a CSV file: {error}")) from None
-    except ValueError as error:  # not text, or a path with a null byte
-        raise InputError(Problem(where, f"is not a text file in UTF-8: {error}")) from None
-    if not rows:
-        raise InputError(Problem(where, "is empty; needed: a header and a row for each record"))
-    (top, header), *body = rows
+    (top, header), *body = csv_rows.read(path, "record", comments=True)
     found: list[Problem] = []
     columns = _header(f"{where}: row {top}", header, tuple(drop), found)
     if not body:
@@ -156,14 +142,6 @@ def load(path: str | Path, drop: Iterable[str] = ()) -> Sheet:
     if not square or not all(sheet.has(name) for name in _NEEDED):
         sheet.stop()
     return sheet
-
-
-def _numbered(file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line they end on; blank lines and comments are not rows."""
-    reader = csv.reader(("\n" if line.lstrip().startswith("#") else line for line in file), strict=True)
-    for row in reader:
-        if any(cell.strip() for cell in row):
-            yield reader.line_num, row
 
 
 def _header(where: str, header: Sequence[str], drop: Sequence[str], found: list[Problem]) -> dict[int, tuple[str, str]]:

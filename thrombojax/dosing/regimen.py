@@ -28,12 +28,15 @@ ROUTES = {
     "oral": "oral",
     "po": "oral",
     "p.o.": "oral",
+    "procedure": "procedure",
 }
 
-_QUANTITIES = ("pg", "ng", "ug", "mg", "g", "pmol", "nmol", "umol", "mmol", "U", "IU")
+_QUANTITIES = ("pg", "ng", "ug", "mg", "g", "pmol", "nmol", "umol", "mmol", "U", "IU", "Mcells")
 COUNT_RISE = "1/nL"  # a platelet transfusion is given as the rise of the count it causes, in 1e9/L
-UNITS = (*_QUANTITIES, *(f"{q}/kg" for q in _QUANTITIES), *(f"{q}/m2" for q in _QUANTITIES), COUNT_RISE)
-UNITS_HELP = f"{', '.join(_QUANTITIES)}, each also per kg or m2 as in ug/kg, and {COUNT_RISE}"
+# fold: of the healthy level; %: of what there is; course: of chemotherapy. Mcells: 1e6 cells.
+_PLAIN = (COUNT_RISE, "fold", "%", "course")
+UNITS = (*_QUANTITIES, *(f"{q}/kg" for q in _QUANTITIES), *(f"{q}/m2" for q in _QUANTITIES), *_PLAIN)
+UNITS_HELP = f"{', '.join(_QUANTITIES)}, each also per kg or m2 as in ug/kg, {', '.join(_PLAIN)}"
 # No two units differ only by case, so a different case is read as the same unit.
 _UNIT_BY_LOWER = {unit.lower(): unit for unit in UNITS}
 _COUNT_RISE_ALIASES = ("1e9/l", "10^9/l", "10⁹/l", "10**9/l")

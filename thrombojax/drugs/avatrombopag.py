@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
+from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Entry, Inputs, LinearBlock
 from thrombojax.models.struct import Scalar, quantity
@@ -43,7 +44,7 @@ def _concentration(y: State, p: Parameters) -> Scalar:
     return NG_PER_ML * y.central / p.volume
 
 
-def linear_block(p: Parameters, u: Inputs) -> LinearBlock:
+def linear_block(p: Parameters, body: Body, u: Inputs) -> LinearBlock:
     return LinearBlock(("depot", "central"), ((0, 1, p.absorption), (1, None, p.clearance / p.volume)))
 
 
@@ -75,5 +76,6 @@ DRUG = Drug(
     rhs=rhs,
     effect=effect,
     observe=observe,
+    site=TRANSMEMBRANE,
     linear_block=linear_block,
 )

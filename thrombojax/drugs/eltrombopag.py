@@ -1,7 +1,8 @@
 """Eltrombopag: oral transmembrane agonist; its drive adds to the signal of TPO.
 
 Two compartments, lag, and an absorption rate that switches after each dose: Farrell et al., Br J Clin Pharmacol 2014;77:717,
-doi 10.1111/bcp.12244. In ITP: Gibiansky et al., J Clin Pharmacol 2011;51:842 (the ITP cohort sets those values).
+doi 10.1111/bcp.12244. In ITP: Gibiansky et al., J Clin Pharmacol 2011;51:842 (the ITP cohort sets those values), whose clearance
+is 19 % lower in women, 33 % in East Asians and 26 % with corticosteroids.
 """
 
 from typing import Annotated as A
@@ -10,13 +11,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
+from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, LinearBlock
 from thrombojax.models.struct import Scalar, quantity
 
 FARRELL = "Farrell 2014, doi 10.1111/bcp.12244, Tables 2 and 3"
 ORAL = ("eltrombopag", "oral")
+LIVER = 0.536
+"""Clearance at a Child-Pugh score of 5, x healthy; each point more takes 11.3 % of it (Farrell 2014, Table 3)."""
 
 
 class Parameters(NamedTuple):
@@ -48,22 +52,30 @@ class Obs(NamedTuple):
     concentration: A[Array, quantity("ug/mL", "eltrombopag in plasma")]
 
 
-def _rates(p: Parameters, u: Inputs) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+def clearance(p: Parameters, body: Body) -> Scalar:
+    """Apparent clearance of this patient: that of a White man without steroids, times the covariates' factors."""
+    sick = body.child_pugh > 0.0
+    liver = jnp.where(sick, LIVER * (1.0 - 0.113 * (jnp.maximum(body.child_pugh, 5.0) - 5.0)), 1.0)
+    covariates = (1.0 - 0.19 * body.female) * (1.0 - 0.33 * body.east_asian) * (1.0 - 0.26 * body.corticosteroids)
+    return p.clearance * covariates * jnp.maximum(liver, 0.05)
+
+
+def _rates(p: Parameters, body: Body, u: Inputs) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     absorption = jnp.where(u.phase[ORAL] < 0.5, p.absorption_early, p.absorption_late)
     out = p.intercompartmental / p.central_volume
     back = p.intercompartmental / p.peripheral_volume
-    return absorption, p.clearance / p.central_volume, out, back
+    return absorption, clearance(p, body) / p.central_volume, out, back
 
 
-def linear_block(p: Parameters, u: Inputs) -> LinearBlock:
-    absorption, elimination, out, back = _rates(p, u)
+def linear_block(p: Parameters, body: Body, u: Inputs) -> LinearBlock:
+    absorption, elimination, out, back = _rates(p, body, u)
     return LinearBlock(
         ("depot", "central", "peripheral"), ((0, 1, absorption), (1, None, elimination), (1, 2, out), (2, 1, back))
     )
 
 
 def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    absorption, elimination, out, back = _rates(p, u)
+    absorption, elimination, out, back = _rates(p, around.body, u)
     absorbed, exchanged = absorption * y.depot, out * y.central - back * y.peripheral
     return State(-absorbed, absorbed - elimination * y.central - exchanged, exchanged)
 
@@ -92,6 +104,7 @@ DRUG = Drug(
     rhs=rhs,
     effect=effect,
     observe=observe,
+    site=TRANSMEMBRANE,
     linear_block=linear_block,
     breakpoints=lambda p: Breakpoints(after_dose={ORAL: (p.absorption_switch,)}),
 )

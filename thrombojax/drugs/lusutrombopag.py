@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
+from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
 from thrombojax.models.protocol import Entry, Inputs, LinearBlock
 from thrombojax.models.struct import Scalar, quantity
@@ -51,7 +52,7 @@ def _concentration(y: State, p: Parameters) -> Scalar:
     return NG_PER_ML * y.central / p.central_volume
 
 
-def linear_block(p: Parameters, u: Inputs) -> LinearBlock:
+def linear_block(p: Parameters, body: Body, u: Inputs) -> LinearBlock:
     return LinearBlock(
         ("depot", "central", "first", "second"),
         (
@@ -95,5 +96,6 @@ DRUG = Drug(
     rhs=rhs,
     effect=effect,
     observe=observe,
+    site=TRANSMEMBRANE,
     linear_block=linear_block,
 )

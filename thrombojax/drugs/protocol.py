@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from thrombojax.models.feedback.effects import NONE, Effect, Surroundings
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, Key, LinearBlock
 
+TRANSMEMBRANE = "the transmembrane site of c-Mpl"
+
 
 class Nothing(NamedTuple):
     """State, parameters or observables of a drug that has none."""
@@ -26,7 +28,7 @@ def _observe_nothing(y: Any, p: Any, around: Surroundings) -> Nothing:
 
 @dataclass(frozen=True, eq=False)
 class Drug:
-    """rhs(y, p, around, u) -> State; effect(y, p, around) -> Effect; observe(y, p, around) -> Obs.
+    """rhs(y, p, around, u) -> State; effect(y, p, around) -> Effect; observe(y, p, around) -> Obs; linear_block(p, body, u).
 
     entries' fractions and lags take the drug's own parameters; leaves in `into` without a dot are the drug's own states,
     those with a dot are the feedback's (`platelets.age_1`) and take the parameters of the whole model.
@@ -42,5 +44,7 @@ class Drug:
     rhs: Callable[..., Any] = _still
     effect: Callable[..., Effect] = _no_effect
     observe: Callable[..., Any] = _observe_nothing
-    linear_block: Callable[[Any, Inputs], LinearBlock] | None = None
+    site: str = ""
+    """Where it binds, if what two drugs at that place do together is not defined."""
+    linear_block: Callable[[Any, Any, Inputs], LinearBlock] | None = None
     breakpoints: Callable[[Any], Breakpoints] | None = None

@@ -30,6 +30,14 @@ class Parameters(NamedTuple):
     ]
     receptor_density: A[Array, quantity("fg", "binding capacity per platelet", WANG, low=0.005, high=0.1, value=0.0215)]
     binding: A[Array, quantity("ng/mL", "equilibrium dissociation constant", WANG, low=0.02, high=1, value=0.131)]
+    sinks_by_binding: A[Array, quantity(
+        "1", "constant by which it competes with TPO for the sinks: 0 its potency, 1 its binding", low=0, high=1
+    )]  # fmt: skip
+    neutralised: A[Array, quantity(
+        "1", "share that neutralising antibodies take from each dose",
+        "binding antibodies in 5 % of patients, Petrov 2024, doi 10.1002/cpdd.1494; the share is a covariate",
+        low=0, high=1, value=0.0, flags=("ASM",),
+    )]  # fmt: skip
 
 
 class State(NamedTuple):
@@ -53,7 +61,7 @@ def equilibrium_free(total: Scalar, capacity: Scalar, binding: Scalar) -> Scalar
 
 
 def _free(y: State, p: Parameters, around: Surroundings) -> tuple[Scalar, Scalar, Scalar]:
-    volume = p.volume * around.weight
+    volume = p.volume * around.body.weight
     total = y.central / volume
     capacity = p.receptor_density * around.reference_count * around.mpl_sites
     return equilibrium_free(total, capacity, p.binding), total, volume
@@ -70,8 +78,8 @@ def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
 
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     free, _, _ = _free(y, p, around)
-    occupancy = free / p.potency
-    return Effect(ligand=occupancy, tpo_equivalents=occupancy * around.mpl_affinity)
+    competing = (1.0 - p.sinks_by_binding) / p.potency + p.sinks_by_binding / p.binding
+    return Effect(ligand=free / p.potency, tpo_equivalents=free * competing * around.mpl_affinity)
 
 
 def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
@@ -90,8 +98,10 @@ DRUG = Drug(
     Parameters=Parameters,
     Obs=Obs,
     entries={
-        ("romiplostim", "sc"): Entry("ug", {"depot": lambda p: p.bioavailability}, refine=_BEND),
-        ("romiplostim", "iv"): Entry("ug", {"central": lambda p: 1.0}, infusible=True, refine=_BEND),
+        ("romiplostim", "sc"): Entry(
+            "ug", {"depot": lambda p: p.bioavailability * (1.0 - p.neutralised)}, refine=_BEND
+        ),
+        ("romiplostim", "iv"): Entry("ug", {"central": lambda p: 1.0 - p.neutralised}, infusible=True, refine=_BEND),
     },
     rhs=rhs,
     effect=effect,

@@ -5,7 +5,7 @@ axis is the patient) and a code generator. The patient axis never appears in mod
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,7 @@ class Entry:
 
     unit: of one unit of amount, e.g. `ug` (a regimen in `ug/kg` is scaled by the parameter `weight`).
     into: State leaf -> fraction(p), bioavailability included; each leaf rises by amount x fraction at arrival.
+    shares: likewise, but the leaf rises by amount x fraction of what it holds (falls, where the fraction is below zero).
     lag: p -> days from administration to arrival.
     refine: ((days after arrival, steps per day), ...): short steps that a sharp bend after a dose needs at accuracy 1e-4.
     """
@@ -55,6 +56,7 @@ class Entry:
     lag: Callable[[Any], Scalar] | None = None
     infusible: bool = False
     refine: tuple[tuple[float, float], ...] = ()
+    shares: Mapping[str, Callable[[Any], Scalar]] = field(default_factory=dict)
 
 
 def _no_breakpoints(p: Any) -> Breakpoints:
@@ -95,8 +97,10 @@ class Model:
     backends: tuple[str, ...] = ("cuda", "native", "xla", "reference")
     anchor: Callable[..., Any] | None = None
     """anchor(p, leaf, count, start) -> (p whose `leaf` gives a steady state at that count, the state, its residual)."""
-    cohorts: Path | None = None
-    """Folder of this model's cohort files."""
+    cohorts: tuple[Path, ...] = ()
+    """Folders of this model's cohort files; the first that has a name is the one that counts."""
+    sites: Mapping[str, str] = field(default_factory=dict)
+    """Drug -> where it binds, for drugs that must not be given together because the model does not say what they do then."""
     file: str | None = None
     """The user's own file that defines the model, where it is not installed."""
 

@@ -17,7 +17,7 @@ from thrombojax.dosing import policy
 from thrombojax.dosing.administer import numbers
 from thrombojax.dosing.care import Care, Error
 from thrombojax.dosing.timeline import COINCIDENT, Schedule
-from thrombojax.dosing.titration import Treatment
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients.draw import uniform
@@ -99,8 +99,7 @@ def care(
     chances = treatment.chances(days)
     acts = [day for some in chances for day in some]
     looks = sorted({*looks, *acts})
-    index = np.arange(patients.n) if patients.index is None else patients.index
-    seed = patients.seed
+    index, seed = patients.numbers, patients.seed
     leave = cares.left(seed, index, treatment.dropout)
     factor = cares.measured(seed, index, looks, seen.error)
     if treatment.attendance < 1:
@@ -140,10 +139,9 @@ def by_visit(
     """A ledger with one row per planned visit, each patient's own day of its window (`[visit, patient]`)."""
     if not treatment.window or not ledger:
         return dict(ledger)
-    index = np.arange(people.n) if people.index is None else people.index
     chances = treatment.chances(days)
     first = np.cumsum([0, *map(len, chances[:-1])])
-    rows = np.stack([f + c for f, c in zip(first, chosen(treatment, people.seed, index, days), strict=True)])
+    rows = np.stack([f + c for f, c in zip(first, chosen(treatment, people.seed, people.numbers, days), strict=True)])
     return {name: np.take_along_axis(values, rows, axis=0) for name, values in ledger.items()}
 
 

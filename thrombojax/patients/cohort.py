@@ -1,7 +1,7 @@
 """Cohorts as data: what differs from health, what varies between patients, and which count anchors them."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,9 +56,21 @@ Distribution = Annotated[LogNormal | Normal, Field(discriminator="kind")]
 
 
 class Part(_Strict):
+    """set: parameters at other values; scale: parameters multiplied, so that several mixtures can act on one."""
+
     name: str
     probability: float = Field(gt=0, le=1)
     set: Mapping[str, float] = {}
+    scale: Mapping[str, float] = {}
+
+    def apply(self, values: Mapping[str, np.ndarray], members: Any = slice(None)) -> None:
+        """In place, for the leaves that the model has."""
+        for leaf, value in self.set.items():
+            if leaf in values:
+                values[leaf][members] = value
+        for leaf, factor in self.scale.items():
+            if leaf in values:
+                values[leaf][members] *= factor
 
 
 class Mixture(_Strict):
@@ -130,16 +142,46 @@ COUNT = "count"
 """Name of the anchored baseline count among a patient's values."""
 
 
-def names(folder: Path | None) -> tuple[str, ...]:
-    return () if folder is None else tuple(sorted(path.stem for path in folder.glob("*.toml")))
+def names(folders: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(sorted({path.stem for folder in folders for path in folder.glob("*.toml")}))
 
 
-def load(folder: Path | None, name: str) -> Cohort:
-    """The cohort of that name; an unknown one is an error that names the nearest."""
-    known = names(folder)
-    if folder is None or name not in known:
+def load(folders: Sequence[Path], name: str) -> Cohort:
+    """The cohort of that name; an unknown one is an error that names the nearest.
+
+    A file may be based on another cohort: it then says only what differs. A `base` of its own name is the file that it stands
+    in front of.
+    """
+    known = names(folders)
+    if name not in known:
         raise InputError(unknown("cohort", "cohort", name, known))
-    return Cohort.model_validate(tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")))
+    return Cohort.model_validate(_read(folders, name))
+
+
+def _read(folders: Sequence[Path], name: str) -> dict[str, Any]:
+    at = next(i for i, folder in enumerate(folders) if (folder / f"{name}.toml").exists())
+    found = tomllib.loads((folders[at] / f"{name}.toml").read_text(encoding="utf-8"))
+    base = found.pop("base", None)
+    if base is None:
+        return found
+    return _merged(_read(folders[at + 1 :] if base == name else folders, base), found)
+
+
+def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables key by key, mixtures by name, everything else replaced."""
+    out = dict(base)
+    for key, value in over.items():
+        if key == "mixture":
+            kept = {m["name"]: m for m in base.get(key, [])}
+            out[key] = list({**kept, **{m["name"]: m for m in value}}.values())
+        elif key in _TABLES:
+            out[key] = {**base.get(key, {}), **value}
+        else:
+            out[key] = value
+    return out
+
+
+_TABLES = ("parameters", "vary", "fluctuation")
 
 
 def sample(cohort: Cohort, typical: Mapping[str, float], seed: int, index: np.ndarray) -> dict[str, np.ndarray]:
@@ -156,9 +198,7 @@ def sample(cohort: Cohort, typical: Mapping[str, float], seed: int, index: np.nd
         edges = np.cumsum([part.probability for part in mixture.parts])
         member = np.searchsorted(edges / edges[-1], uniform(seed, f"mixture/{mixture.name}", index))
         for k, part in enumerate(mixture.parts):
-            for leaf, value in part.set.items():
-                if leaf in values:
-                    values[leaf][member == k] = value
+            part.apply(values, member == k)
     z = {leaf: normal(seed, leaf, index) for leaf in cohort.vary if leaf in values}
     for correlation in cohort.correlation:
         first, second = correlation.pair
@@ -175,12 +215,11 @@ def sample(cohort: Cohort, typical: Mapping[str, float], seed: int, index: np.nd
 def typical(cohort: Cohort, defaults: Mapping[str, float]) -> dict[str, np.ndarray]:
     """The typical patient: most probable part of every mixture, medians and means of everything that varies."""
     values = {leaf: np.array([float(value)]) for leaf, value in defaults.items()}
-    settings: dict[str, float] = {leaf: fixed.value for leaf, fixed in cohort.parameters.items()}
-    for mixture in cohort.mixture:
-        settings.update(max(mixture.parts, key=lambda part: part.probability).set)
-    for leaf, value in settings.items():
+    for leaf, fixed in cohort.parameters.items():
         if leaf in values:
-            values[leaf][:] = value
+            values[leaf][:] = fixed.value
+    for mixture in cohort.mixture:
+        max(mixture.parts, key=lambda part: part.probability).apply(values)
     zero = np.zeros(1)
     for leaf, distribution in cohort.vary.items():
         if leaf in values:

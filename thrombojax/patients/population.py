@@ -31,7 +31,8 @@ class Patients:
 
     index: `[patient]`, numbers of the patients in the cohort of `seed` (the same number is the same patient always), or None
     for the typical patient repeated `n` times. changes: leaf -> number or `[patient]` (`count` sets the blood count that
-    anchors a cohort such as ITP); scales: leaf -> factor on what was drawn or set.
+    anchors a cohort such as ITP); scales: leaf -> factor on what was drawn or set; places: of patients without a number, where
+    some were picked.
     """
 
     source: registry.Source
@@ -41,6 +42,14 @@ class Patients:
     index: np.ndarray | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, Any] = field(default_factory=dict)
+    places: np.ndarray | None = None
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Whose errors and fluctuations each patient has (`[patient]`): its number, or its place where it has none."""
+        if self.index is not None:
+            return self.index
+        return np.arange(self.n) if self.places is None else self.places
 
     def replace(self, changes: Mapping[str, Any] | None = None, **more: Any) -> "Patients":
         """The same patients with parameters set, to a number or to one value per patient.
@@ -69,7 +78,7 @@ class Patients:
         part = {name: np.asarray(v)[rows] if np.ndim(v) else v for name, v in self.changes.items()}
         index = None if self.index is None else self.index[rows]
         n = len(range(self.n)[rows]) if isinstance(rows, slice) else len(rows)
-        return replace(self, n=n, index=index, changes=part)
+        return replace(self, n=n, index=index, changes=part, places=self.numbers[rows])
 
 
 def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:

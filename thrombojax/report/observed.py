@@ -5,7 +5,6 @@ there, say which rows are no observation (doses); every other column is left alo
 them, so the header is row 1; lines that start with `#` are comments. Every fault of a file is reported at once.
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from thrombojax import csv_rows
 from thrombojax.errors import InputError, Problem, nearest
 
 NEEDED = ("ID", "TIME", "DV")
 FLAGS = ("EVID", "MDV")  # not 0: no observation
-MOST_LISTED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +41,7 @@ class Observed:
 def load(path: str | Path, arms: Sequence[str]) -> Observed:
     """The observations of a file, which names these arms. Raises InputError with every fault of the file."""
     where = str(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(("\n" if line.lstrip().startswith("#") else line for line in file), strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except OSError as error:
-        raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
-    except csv.Error as error:
-        raise InputError(Problem(where, f"is not a CSV file: {error}")) from None
-    except ValueError as error:  # not text, or a path with a null byte
-        raise InputError(Problem(where, f"is not a text file in UTF-8: {error}")) from None
-    if not rows:
-        raise InputError(Problem(where, "is empty; needed: a header and a row for each observation"))
-    (top, header), *body = rows
+    (top, header), *body = csv_rows.read(path, "observation", comments=True)
     columns = _columns(f"{where}: row {top}", header, arms)
     found: list[Problem] = []
     kept = []
@@ -66,8 +53,7 @@ def load(path: str | Path, arms: Sequence[str]) -> Observed:
             read = _row(here, {name: row[at].strip() for name, at in columns.items()}, arms, found)
             kept += [read] if read else []
     if found:
-        more = len(found) - MOST_LISTED
-        raise InputError(*found[:MOST_LISTED], *([Problem(where, f"and {more} more")] if more > 0 else []))
+        raise InputError(*csv_rows.capped(where, found))
     if not kept:
         raise InputError(Problem(where, "has no observation"))
     return _numbered(kept)

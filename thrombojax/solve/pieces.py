@@ -98,13 +98,27 @@ def scales(model: Model, columns: Sequence[Column], p: Any) -> list[Any]:
     return [weight if c.per_kg else jnp.ones_like(weight) for c in columns]
 
 
-def targets(model: Model, plan: Plan, p: Any, scale: Sequence[Scalar]) -> list[list[tuple[int, Scalar]]]:
-    """Per column: the places in the flat state that an amount reaches, and how much of it."""
+class Target(NamedTuple):
+    """A place in the flat state that an amount reaches, and how much of it; share: of what the place holds."""
+
+    place: int
+    factor: Scalar
+    share: bool
+
+
+def targets(model: Model, plan: Plan, p: Any, scale: Sequence[Scalar]) -> list[list[Target]]:
+    """Where an amount of each column goes."""
     index = {name: i for i, name in enumerate(struct.names(model.State))}
-    return [
-        [(index[leaf], fraction(p) * scale[c]) for leaf, fraction in model.entries[column.key].into.items()]
-        for c, column in enumerate(plan.columns)
-    ]
+
+    def of(column: Column, times: Scalar) -> list[Target]:
+        entry = model.entries[column.key]
+        return [
+            Target(index[leaf], fraction(p) * times, share)
+            for leaves, share in ((entry.into, False), (entry.shares, True))
+            for leaf, fraction in leaves.items()
+        ]
+
+    return [of(column, scale[c]) for c, column in enumerate(plan.columns)]
 
 
 def weight(model: Model, plan: Plan, p: Any) -> Scalar:
@@ -159,21 +173,23 @@ def look(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: 
     return Visit(policy.observed(rule, values[plan.observables.index(COUNT)], factor)[0], memory)
 
 
-def inject(into: Sequence[Sequence[tuple[int, Scalar]]], dose: Sequence[Scalar], flat: Sequence[Any]) -> Flat:
-    """State after the boluses of a bound."""
+def inject(into: Sequence[Sequence[Target]], dose: Sequence[Scalar], flat: Sequence[Any]) -> Flat:
+    """State after the boluses of a bound: column after column, so that a share is of what the columns before it left."""
     after = list(flat)
     for c, places in enumerate(into):
-        for i, factor in places:
-            after[i] = after[i] + dose[c] * factor
+        for i, factor, share in places:
+            given = dose[c] * factor
+            after[i] = after[i] + (given * after[i] if share else given)
     return tuple(after)
 
 
-def infuse(into: Sequence[Sequence[tuple[int, Scalar]]], rate: Sequence[Scalar]) -> dict[int, Scalar]:
+def infuse(into: Sequence[Sequence[Target]], rate: Sequence[Scalar]) -> dict[int, Scalar]:
     """Constant rates into states, by their places."""
     rates: dict[int, Scalar] = {}
     for c, places in enumerate(into):
-        for i, factor in places:
-            rates[i] = rates.get(i, 0.0) + rate[c] * factor
+        for i, factor, share in places:
+            if not share:  # an entry with shares cannot be infused
+                rates[i] = rates.get(i, 0.0) + rate[c] * factor
     return rates
 
 

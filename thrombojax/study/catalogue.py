@@ -1,6 +1,7 @@
 """The names that a study may use, which only a model knows, and the check of a study against them."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from thrombojax import dosing
@@ -24,6 +25,8 @@ class Catalogue:
     parameters: frozenset[str] = frozenset()
     covariates: frozenset[str] = frozenset()
     observables: frozenset[str] = frozenset()
+    ranges: Mapping[str, tuple[float, float, str]] = field(default_factory=dict)
+    """Plausible values of a parameter, and their unit."""
 
     @property
     def numbers(self) -> frozenset[str]:
@@ -100,24 +103,42 @@ def check_against(study: Study, catalogue: Catalogue) -> list[Problem]:
 
 def _parameters(study: Study, catalogue: Catalogue) -> list[Problem]:
     """Names of overrides and axes; and no parameter that is set twice (to set it and to scale it is fine)."""
-    uses = [(study.at("patients", "overrides", name), name, False) for name in study.patients.overrides]
+    uses: list[tuple[str, str, bool, tuple[float, ...]]] = [
+        (study.at("patients", "overrides", k), k, False, (v,)) for k, v in study.patients.overrides.items()
+    ]
     uses += [
-        (study.at("axis", i, "parameter"), axis.parameter, axis.scale)
+        (study.at("axis", i, "parameter"), axis.parameter, axis.scale, tuple(axis.points))
         for i, axis in enumerate(study.axes)
         if axis.parameter is not None
     ]
     found: list[Problem] = []
     setter: dict[str, str] = {}
-    for where, name, scales in uses:
+    for where, name, scales, values in uses:
         wrong = unresolved(where, "parameter or covariate", name, catalogue.numbers)
         if wrong is not None:
             found.append(wrong)
             continue
         full = resolve(name, catalogue.numbers)
         assert full is not None  # `unresolved` said so
+        if not scales and not study.patients.implausible:
+            found += _implausible(where, full, values, catalogue)
         if not scales and setter.setdefault(full, where) != where:
             found.append(Problem(where, f"sets {full}, which {setter[full].partition(': ')[2]} sets already"))
     return found
+
+
+def _implausible(where: str, leaf: str, values: Sequence[float], catalogue: Catalogue) -> list[Problem]:
+    """Values that no patient has."""
+    low, high, unit = catalogue.ranges.get(leaf, (-math.inf, math.inf, ""))
+    wrong = [value for value in values if not low <= value <= high]
+    if not wrong:
+        return []
+    unit = "" if unit == "1" else f" {unit}"
+    message = (
+        f"gives {leaf} {wrong[0]:g}; plausible: {low:g} to {high:g}{unit} (`thrombojax info parameters`); "
+        "`implausible = true` in [patients] allows any value"
+    )
+    return [Problem(where, message)]
 
 
 def _doses(where: str, arm: str, regimen: dosing.Regimen, catalogue: Catalogue) -> list[Problem]:

@@ -9,12 +9,11 @@ import numpy as np
 
 from thrombojax.dosing.administer import administrations, treated, units
 from thrombojax.dosing.events import EventTable
-from thrombojax.dosing.events import read as read_events
 from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Column, event_times, grid
-from thrombojax.dosing.titration import Treatment
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.endpoints import REDUCERS, Endpoint, times
-from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.errors import InputError, Problem
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import clinic as clinics
@@ -26,8 +25,8 @@ from thrombojax.patients.recorded import Recorded, recorded
 from thrombojax.solve import engine
 from thrombojax.solve.pieces import Clinic
 from thrombojax.store.layout import Layout
-from thrombojax.study import tables
-from thrombojax.study.catalogue import Catalogue, check_against, resolve, unresolved
+from thrombojax.study import event_table, tables
+from thrombojax.study.catalogue import Catalogue, check_against, resolve
 from thrombojax.study.file_layout import OBSERVED, Shape, layout
 from thrombojax.study.schema import Study
 from thrombojax.study.treatments import holes, treatment
@@ -114,6 +113,11 @@ def catalogue(source: registry.Source) -> Catalogue:
         parameters=frozenset(struct.names(model.Parameters)),
         covariates=frozenset({cohorts.COUNT}) if model.anchor is not None else frozenset(),
         observables=frozenset(struct.names(model.Obs)),
+        ranges={
+            leaf.name: (leaf.quantity.low, leaf.quantity.high, leaf.quantity.unit)
+            for leaf in struct.fields(model.Parameters)
+            if leaf.quantity.low is not None and leaf.quantity.high is not None
+        },
     )
 
 
@@ -129,7 +133,7 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     drugs = tuple(sorted({drug for t in treatments for drug in t.drugs}))
     model = registry.build(source, drugs)
     backend = engine.choose(study.head.backend, model)
-    table, covariates = _events(study, known)
+    table, covariates = event_table.load(study, known)
     if table is not None:
         model = registry.build(source, tuple(sorted({d.drug for d in table.drugs})))
     patients, ids = _patients(study, source, known, model, table, covariates)
@@ -162,65 +166,6 @@ def make(study: Study, model_file: str | None = None) -> Plan:
                   visits if study.output.ledger else (), events.most if events is not None else 0)  # fmt: skip
     return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout(shape),
                 backend, clinic, seen, visits, events)  # fmt: skip
-
-
-def _events(study: Study, known: Catalogue) -> tuple[EventTable | None, dict[str, str]]:
-    """The study's event table, and the parameter that each of its covariates sets."""
-    said, path = study.events, study.events_path
-    if said is None or path is None:
-        return None, {}
-    table = read_events(
-        path,
-        unit=said.time_unit,
-        doses=said.doses,
-        interpolation=said.interpolation,
-        drop=said.drop,
-        observed=said.observed,
-        steady=False,
-        until=study.head.days,
-    )
-    problems = []
-    wanted = study.patients.n
-    if wanted is not None and wanted > len(table):
-        problems.append(Problem(str(path), f"has {len(table)} patients; --patients asks for {wanted}"))
-    names: dict[str, str] = {}
-    for name in (*table.constant, *table.varying):
-        where = f"{path}: column {name!r}"
-        wrong = unresolved(where, "parameter or covariate", name, known.numbers)
-        if wrong is not None:
-            message = wrong.message.replace("; allowed:", ", which is not in `drop` either; allowed:", 1)
-            problems.append(Problem(wrong.where, message))
-            continue
-        leaf = resolve(name, known.numbers) or name
-        problems += [Problem(where, f"repeats the column {other!r}") for other in names if names[other] == leaf]
-        names[name] = leaf
-        if leaf == cohorts.COUNT and name in table.varying:
-            problems.append(Problem(where, "changes within a patient; allowed: the count at baseline"))
-    problems += _moving(study, known, {names[name]: name for name in table.varying if name in names})
-    for d in table.drugs:
-        forms = known.drugs.get(d.drug)
-        if forms is None:
-            problems.append(unknown(study.at("events", "doses"), "drug", d.drug, known.drugs))
-        elif (d.route, d.unit) not in forms:
-            allowed = ", ".join(f"{route} {unit}" for route, unit in sorted(forms))
-            problems.append(Problem(study.at("events", "doses"), f"{d.drug} {d.route} {d.unit}; allowed: {allowed}"))
-    if problems:
-        raise InputError(*problems)
-    return (table if wanted is None else table.first(wanted)), names
-
-
-def _moving(study: Study, known: Catalogue, varying: Mapping[str, str]) -> list[Problem]:
-    """What changes with the table cannot be set besides: the table's next value would undo it."""
-    uses = [(study.at("patients", "overrides", name), name) for name in study.patients.overrides]
-    uses += [
-        (study.at("axis", i, "parameter"), a.parameter) for i, a in enumerate(study.axes) if a.parameter is not None
-    ]
-    at = {where: resolve(name, known.numbers) for where, name in uses}
-    return [
-        Problem(where, f"sets {leaf}, which changes within patients in the table (column {varying[leaf]!r})")
-        for where, leaf in at.items()
-        if leaf is not None and leaf in varying
-    ]
 
 
 def _observation(study: Study, patients: Patients, model: Model) -> Observation:
@@ -292,7 +237,7 @@ def _patients(
     elif asked.table is not None and study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
         n = len(table.ids)
-        patients = Patients(source, n).replace(dict(table.columns))
+        patients = Patients(source, n, seed=study.head.seed).replace(dict(table.columns))
         ids = table.ids
     else:
         n = (asked.n or 1) * trials
@@ -330,7 +275,7 @@ def _varying(patients: Patients, model: Model) -> tuple[str, ...]:
     else:
         names = {
             *patients.cohort.vary,
-            *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in part.set),
+            *(leaf for m in patients.cohort.mixture for part in m.parts for leaf in (*part.set, *part.scale)),
         }
         if patients.cohort.anchor is not None:
             names.add(patients.cohort.anchor.unknown)

@@ -110,6 +110,7 @@ class Patients(_Section):
     )
     sampler: Literal["random", "typical"] = Field("random", description="random or typical")
     entry: Text | None = Field(None, description='conditions at baseline, such as "platelets < 30 and weight >= 50"')
+    implausible: bool = Field(False, description="true or false")
     trials: int | None = Field(None, ge=2, le=MAX_POINTS, description=f"a whole number from 2 to {MAX_POINTS}")
     overrides: Annotated[dict[str, Number], BeforeValidator(_flat)] = Field(
         {}, description="finite numbers by the names of parameters"

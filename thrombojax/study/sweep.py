@@ -81,12 +81,12 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
     by_name = struct.as_dict(plain.p)
     for name in plan.parameters:
         arrays[name][...] = by_name[name].reshape(arrays[name].shape)
+    if plan.events is not None:
+        return _recorded(plan, plan.events, start, stop, people, plain, arrays)
     rows = {day: k for k, day in enumerate(plan.visits)}
     groups: dict[tuple[Setting, ...], list[Cell]] = {}
     for cell in plan.cells:
         groups.setdefault(cell.settings, []).append(cell)
-    if plan.events is not None:
-        return _recorded(plan, plan.events, start, stop, people, plain, arrays)
     for settings, group in groups.items():
         cohort = population.prepare(adjust(people, settings), plan.model) if settings else plain
         for cell, line in zip(group, schedules(plan, cohort, group), strict=True):

@@ -3,18 +3,17 @@
 Rows are counted as a spreadsheet shows them, so the header is row 1. Every fault of a file is reported at once.
 """
 
-import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from thrombojax import csv_rows
 from thrombojax.errors import InputError, Problem
 from thrombojax.study.catalogue import resolve, unresolved
 
-MOST_LISTED = 20
 MISSING = ("", ".", "na", "n/a", "nan", "null", "none")
 
 
@@ -32,18 +31,7 @@ class Table:
 def load(path: str | Path, names: Iterable[str], n: int | None = None) -> Table:
     """The first n patients (all of them without n) of a CSV file whose headers stand for `names`."""
     where = str(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(_numbered(file))
-    except OSError as error:
-        raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
-    except csv.Error as error:
-        raise InputError(Problem(where, f"is not a CSV file: {error}")) from None
-    except ValueError as error:  # not text, or a path with a null byte
-        raise InputError(Problem(where, f"is not a text file in UTF-8: {error}")) from None
-    if not rows:
-        raise InputError(Problem(where, "is empty; needed: a header and a row for each patient"))
-    (top, header), *body = rows
+    (top, header), *body = csv_rows.read(path, "patient")
     found: list[Problem] = []
     columns = _header(f"{where}: row {top}", header, set(names), found)
     if not body:
@@ -67,16 +55,8 @@ def load(path: str | Path, names: Iterable[str], n: int | None = None) -> Table:
     if n is not None and n > len(body) and body:
         found.append(Problem(where, f"has {len(body)} patients; the study's n asks for {n}"))
     if found:
-        raise InputError(*_capped(where, found))
+        raise InputError(*csv_rows.capped(where, found))
     return Table({name: column[:n] for name, column in values.items()}, ids[:n])
-
-
-def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line they end on; blank lines are not rows."""
-    reader = csv.reader(lines, strict=True)
-    for row in reader:
-        if any(cell.strip() for cell in row):
-            yield reader.line_num, row
 
 
 def _header(where: str, header: Sequence[str], names: set[str], found: list[Problem]) -> dict[int, str]:
@@ -128,8 +108,3 @@ def _ids(where: str, cells: Sequence[tuple[int, str]], found: list[Problem]) -> 
         elif first.setdefault(cell, number) != number:
             found.append(Problem(here, f"{cell!r} is the id of row {first[cell]} already"))
     return tuple(cell for _, cell in cells)
-
-
-def _capped(where: str, found: list[Problem]) -> list[Problem]:
-    more = len(found) - MOST_LISTED
-    return found if more <= 0 else [*found[:MOST_LISTED], Problem(where, f"and {more} more")]

@@ -5,7 +5,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 from thrombojax import dosing
-from thrombojax.dosing.titration import Treatment, rescue, titration
+from thrombojax.dosing.titration import rescue, titration
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.errors import InputError, Problem
 from thrombojax.study.checks import filled, holes_in
 from thrombojax.study.schema import Study

@@ -55,15 +55,13 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         return solved, untreated(homeostasis), residual
 
     def rhs(t: Scalar, y: Any, p: Any, u: Inputs) -> Any:
-        v = core.view(y, p)
-        around = core.surroundings(v, p)
-        loop = core.rhs(y, p, v, effects(y, p, around))
+        around = core.surroundings(y, p)
+        loop = core.rhs(y, p, effects(y, p, around))
         return state(*loop, *(d.rhs(getattr(y, d.name), getattr(p, d.name), around, u) for d in loaded))
 
     def observe(y: Any, p: Any) -> Any:
-        v = core.view(y, p)
-        around = core.surroundings(v, p)
-        seen = core.observe(y, p, v, effects(y, p, around))
+        around = core.surroundings(y, p)
+        seen = core.observe(y, p, effects(y, p, around))
         return obs(*seen, *(d.observe(getattr(y, d.name), getattr(p, d.name), around) for d in loaded))
 
     def linear_block(p: Any, u: Inputs) -> LinearBlock:
@@ -72,7 +70,7 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         for d in loaded:
             if d.linear_block is None:
                 continue
-            block = d.linear_block(getattr(p, d.name), u)
+            block = d.linear_block(getattr(p, d.name), p.body, u)
             first = len(names)
             names += tuple(f"{d.name}.{name}" for name in block.states)
             transfers += [(a + first, None if b is None else b + first, rate) for a, b, rate in block.transfers]
@@ -106,7 +104,8 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         steps_per_day=STEPS_PER_DAY,
         weight="body.weight",
         parameter_set=parameter_set,
-        cohorts=HERE / "cohorts",
+        sites={d.name: d.site for d in loaded if d.site},
+        cohorts=(HERE / "cohorts" / f"set-{parameter_set}", HERE / "cohorts"),
     )
 
 
@@ -125,18 +124,22 @@ def _whole(entry: Entry, drug: Drug) -> Entry:
     def scoped(function: Any) -> Any:
         return lambda p: function(getattr(p, drug.name))
 
-    into = {
-        (leaf if "." in leaf else f"{drug.name}.{leaf}"): (fraction if "." in leaf else scoped(fraction))
-        for leaf, fraction in entry.into.items()
-    }
-    return Entry(entry.unit, into, scoped(entry.lag) if entry.lag else None, entry.infusible, entry.refine)
+    def whole(leaves: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            (leaf if "." in leaf else f"{drug.name}.{leaf}"): (fraction if "." in leaf else scoped(fraction))
+            for leaf, fraction in leaves.items()
+        }
+
+    lag = scoped(entry.lag) if entry.lag else None
+    return Entry(entry.unit, whole(entry.into), lag, entry.infusible, entry.refine, whole(entry.shares))
 
 
 @functools.lru_cache(maxsize=8)
 def read_set(parameter_set: str) -> Mapping[str, Mapping[str, Any]]:
-    """The file of a parameter set: leaf name -> {value, source}."""
+    """A parameter set: leaf name -> {value, kind, source}; what its file leaves out is that of the set it is based on."""
     groups = tomllib.loads((HERE / "sets" / f"{parameter_set}.toml").read_text(encoding="utf-8"))
-    return {
+    base = groups["set"].get("base")
+    return (dict(read_set(base)) if base is not None else {}) | {
         f"{group}.{name}": entry
         for group, entries in groups.items()
         if group != "set"

@@ -7,12 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from thrombojax.models.feedback import hazards, megakaryocytes, niche, platelets, receptor, regulators, thrombopoietin
-from thrombojax.models.feedback.effects import Effect, Surroundings
+from thrombojax.models.feedback.body import Body
+from thrombojax.models.feedback.effects import NONE, Effect, Surroundings
 from thrombojax.models.struct import Scalar, quantity
-
-
-class Body(NamedTuple):
-    weight: A[Array, quantity("kg", "body weight", low=2, high=200)]
 
 
 class Parameters(NamedTuple):
@@ -43,6 +40,8 @@ class Obs(NamedTuple):
     production: A[Array, quantity("1", "platelet production, x healthy")]
     immature_fraction: A[Array, quantity("1", "share of platelets in the youngest eighth")]
     mean_age: A[Array, quantity("day", "mean platelet age")]
+    survival: A[Array, quantity("day", "mean platelet survival: all platelets / those that leave")]
+    splenic_share: A[Array, quantity("1", "share of all platelets that is in the spleen")]
     bleeding_hazard: A[Array, quantity("1/day", "hazard of bleeding of grade 2 or more")]
     thrombosis_hazard: A[Array, quantity("1/day", "hazard of thrombosis")]
 
@@ -52,26 +51,26 @@ class View(NamedTuple):
 
     reference: platelets.Reference
     pool: Scalar
-    loss: Scalar
     mass: Scalar
 
 
 def view(y: Any, p: Any) -> View:
     pool = platelets.pool(y.platelets)
     mass = niche.mass(y.niche, y.megakaryocytes.cytoplasm, p.megakaryocytes.maturation_rate, p.niche)
-    return View(platelets.reference(p.platelets), pool, platelets.loss(pool, p.platelets), mass)
+    return View(platelets.reference(p.platelets), pool, mass)
 
 
-def surroundings(v: View, p: Any) -> Surroundings:
+def surroundings(y: Any, p: Any) -> Surroundings:
+    v = view(y, p)
     sites = thrombopoietin.sites(v.pool / v.reference.pool, v.mass, p.receptor, p.thrombopoietin)
-    return Surroundings(sites, p.platelets.reference_count, p.receptor.mpl_affinity, p.body.weight)
+    return Surroundings(sites, p.platelets.reference_count, p.receptor.mpl_affinity, p.body)
 
 
 def drive(signal: receptor.Signal, inhibitors: regulators.State, effect: Effect, p: Any) -> megakaryocytes.Drive:
     return megakaryocytes.drive(
         signal.progenitor,
         signal.megakaryocyte,
-        niche.support(p.niche),
+        niche.support(effect, p.niche),
         regulators.on_cfu(inhibitors, p.regulators),
         regulators.on_endomitosis(inhibitors, p.regulators),
         effect.kill * regulators.on_kill(inhibitors, p.regulators),
@@ -79,14 +78,17 @@ def drive(signal: receptor.Signal, inhibitors: regulators.State, effect: Effect,
     )
 
 
-def rhs(y: Any, p: Any, v: View, effect: Effect) -> State:
+def rhs(y: Any, p: Any, effect: Effect) -> State:
     """Derivatives per day of the core states, given what the drugs do."""
+    v = view(y, p)
     ref = v.reference
+    lost = platelets.loss(v.pool, effect, p.platelets)
     tpo, sites = y.thrombopoietin.tpo, y.receptor.platelet_mpl
-    signal = receptor.signal(tpo, effect.ligand, effect.agonist, p.receptor)
+    unbound = thrombopoietin.free(tpo, p.thrombopoietin)
+    signal = receptor.signal(unbound, effect.ligand, effect.agonist, p.receptor)
     produced = p.niche.platelets_per_megakaryocyte * (1.0 - effect.release_block) * y.niche.niche
-    left = platelets.turnover(y.platelets, v.pool, v.loss, ref)
-    leaving = platelets.leaving(y.platelets, v.pool, v.loss, ref)
+    left = platelets.turnover(y.platelets, v.pool, lost, ref)
+    leaving = platelets.leaving(y.platelets, v.pool, lost, ref)
     cleared = thrombopoietin.clearance(tpo, effect.tpo_equivalents, sites, v.mass, p.receptor, p.thrombopoietin)
     stroma = regulators.on_stroma(y.regulators, p.regulators)
     aged = y.platelets.age[-1] / ref.oldest
@@ -94,16 +96,20 @@ def rhs(y: Any, p: Any, v: View, effect: Effect) -> State:
         megakaryocytes=megakaryocytes.rhs(
             y.megakaryocytes, drive(signal, y.regulators, effect, p), effect, p.megakaryocytes
         ),
-        niche=niche.rhs(y.niche, y.megakaryocytes.cytoplasm[1], signal.megakaryocyte, p.niche),
-        platelets=platelets.rhs(y.platelets, ref.production * produced, v.loss, ref),
-        thrombopoietin=thrombopoietin.rhs(y.thrombopoietin, cleared, stroma, aged, p.thrombopoietin),
-        receptor=receptor.rhs(y.receptor, tpo + effect.tpo_equivalents, produced, leaving, ref.turnover, p.receptor),
-        regulators=regulators.rhs(y.regulators, left / ref.production, v.mass, p.regulators),
+        niche=niche.rhs(y.niche, y.megakaryocytes.cytoplasm[1], signal.megakaryocyte, effect, p.niche),
+        platelets=platelets.rhs(y.platelets, ref.production * produced, lost, ref),
+        thrombopoietin=thrombopoietin.rhs(y.thrombopoietin, cleared, stroma, aged, effect, p.thrombopoietin),
+        receptor=receptor.rhs(
+            y.receptor, unbound + effect.tpo_equivalents, produced, leaving, ref.turnover, p.receptor
+        ),
+        regulators=regulators.rhs(y.regulators, left / ref.production, v.mass, effect, p.regulators),
     )
 
 
-def observe(y: Any, p: Any, v: View, effect: Effect) -> Obs:
-    count = platelets.blood(v.pool, p.platelets)
+def observe(y: Any, p: Any, effect: Effect) -> Obs:
+    v = view(y, p)
+    count = platelets.blood(v.pool, effect, p.platelets)
+    lost = platelets.loss(v.pool, effect, p.platelets)
     return Obs(
         platelets=count,
         tpo=y.thrombopoietin.tpo,
@@ -111,9 +117,11 @@ def observe(y: Any, p: Any, v: View, effect: Effect) -> Obs:
         ploidy=megakaryocytes.mean_ploidy(y.megakaryocytes, p.megakaryocytes),
         production=p.niche.platelets_per_megakaryocyte * (1.0 - effect.release_block) * y.niche.niche,
         immature_fraction=y.platelets.age[0] / v.pool,
-        mean_age=platelets.mean_age(y.platelets, v.pool, v.loss, v.reference),
+        mean_age=platelets.mean_age(y.platelets, v.pool, lost, v.reference),
+        survival=v.pool / platelets.turnover(y.platelets, v.pool, lost, v.reference),
+        splenic_share=1.0 - count / v.pool,
         bleeding_hazard=hazards.bleeding(count, p.hazards),
-        thrombosis_hazard=hazards.thrombosis(count, p.hazards),
+        thrombosis_hazard=hazards.thrombosis(count, p.body.age, p.hazards),
     )
 
 
@@ -128,7 +136,7 @@ def max_rate(p: Any) -> Scalar:
         + p.megakaryocytes.exit_8n
     )
     ref = platelets.reference(p.platelets)
-    leave = ref.ageing + platelets.loss(0.0, p.platelets)
+    leave = ref.ageing + platelets.loss(0.0, NONE, p.platelets)
     sites = leave + p.receptor.mpl_internalisation * receptor.half_saturation(p.receptor)
     sink = p.thrombopoietin.tpo_turnover * 6.5
-    return jnp.maximum(jnp.maximum(ladder, sites), sink)
+    return jnp.maximum(jnp.maximum(ladder, sites), jnp.maximum(sink, niche.fastest(p.niche)))

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
+from thrombojax.models.feedback.effects import NONE, Effect
 from thrombojax.models.struct import Scalar, quantity
+
+WORST = 3.0
+"""Antibody injury without any TPO signal, x that at a healthy one (parameter set 2)."""
 
 
 class Parameters(NamedTuple):
@@ -20,7 +24,13 @@ class Parameters(NamedTuple):
         Array, quantity("1", "death outside the niche without TPO, x healthy", low=1.5, high=6)
     ]
     release_rate: A[Array, quantity("1/day", "shedding at the sinusoid", low=0.5, high=2)]
+    antibody_injury: A[Array, quantity(
+        "1/day", "loss of mature megakaryocytes by antibody at a healthy TPO signal, which protects them", low=0, high=10
+    )]  # fmt: skip
     niche_integrity: A[Array, quantity("1", "VE-cadherin niche, x healthy", low=0, high=1.5)]
+    motility: A[Array, quantity(
+        "1", "megakaryocytes' own motility towards SDF-1 (CXCR4), x healthy", "healthy", low=0, high=1.5, value=1.0
+    )]  # fmt: skip
     sdf1: A[Array, quantity("1", "SDF-1, x healthy", low=0, high=5)]
     fgf4: A[Array, quantity("1", "FGF-4, x healthy", low=0, high=3)]
     platelets_per_megakaryocyte: A[Array, quantity("1", "platelets shed per mass, x healthy", low=0.05, high=2)]
@@ -31,13 +41,18 @@ class State(NamedTuple):
     niche: A[Array, quantity("1", "megakaryocytes at the sinusoid, mass, x healthy")]
 
 
-def support(p: Parameters) -> Scalar:
+def _integrity(effect: Effect, p: Parameters) -> Scalar:
+    return p.niche_integrity * (1.0 - effect.niche_lost)
+
+
+def support(effect: Effect, p: Parameters) -> Scalar:
     """VCAM-1/VLA-4 support of progenitors in the niche, x healthy."""
-    return p.niche_integrity * p.fgf4
+    return _integrity(effect, p) * (p.fgf4 + effect.fgf4)
 
 
-def chemotaxis(p: Parameters) -> Scalar:
-    return p.niche_integrity * p.sdf1
+def chemotaxis(effect: Effect, p: Parameters) -> Scalar:
+    """Draw of mature megakaryocytes to the vessel, x healthy."""
+    return _integrity(effect, p) * p.motility * (p.sdf1 + effect.sdf1)
 
 
 def _healthy_exit(p: Parameters) -> Scalar:
@@ -45,22 +60,30 @@ def _healthy_exit(p: Parameters) -> Scalar:
 
 
 def death(mk_signal: Scalar, p: Parameters) -> Scalar:
-    """Death outside the niche per day; the TPO signal protects."""
-    return (
+    """Death outside the niche per day; the TPO signal protects, also from antibodies (half of their worst at 1 / sqrt 2)."""
+    own = (
         p.megakaryocyte_death * p.megakaryocyte_death_no_tpo / (1.0 + (p.megakaryocyte_death_no_tpo - 1.0) * mk_signal)
     )
+    return own + p.antibody_injury * WORST / (1.0 + (WORST - 1.0) * mk_signal**2)
 
 
-def rhs(y: State, maturing: Scalar, mk_signal: Scalar, p: Parameters) -> State:
-    drawn = chemotaxis(p)
+def fastest(p: Parameters) -> Scalar:
+    """Bound of the rate at which mature megakaryocytes leave, per day, with what chemokines are given besides (x 4)."""
+    drawn = p.niche_localisation * (chemotaxis(NONE, p) + 4.0)
+    return drawn + p.megakaryocyte_death * p.megakaryocyte_death_no_tpo + WORST * p.antibody_injury
+
+
+def rhs(y: State, maturing: Scalar, mk_signal: Scalar, effect: Effect, p: Parameters) -> State:
+    drawn = chemotaxis(effect, p)
     leave = p.niche_localisation * drawn + death(mk_signal, p)
     return State(_healthy_exit(p) * maturing - leave * y.mature, p.release_rate * (drawn * y.mature - y.niche))
 
 
 def steady(released: Scalar, mk_signal: Scalar, p: Parameters) -> tuple[State, Scalar]:
     """Niche that releases `released` (x healthy mass) and the maturing mass it takes."""
-    mature = released / chemotaxis(p)
-    leave = p.niche_localisation * chemotaxis(p) + death(mk_signal, p)
+    drawn = chemotaxis(NONE, p)
+    mature = released / drawn
+    leave = p.niche_localisation * drawn + death(mk_signal, p)
     return State(mature, released), leave * mature / _healthy_exit(p)
 
 

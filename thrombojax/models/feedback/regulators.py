@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
+from thrombojax.models.feedback.effects import Effect
 from thrombojax.models.feedback.response import restrained
 from thrombojax.models.struct import Scalar, quantity
 
@@ -31,9 +32,10 @@ def steady(relative_turnover: Scalar, megakaryocyte_mass: Scalar, p: Parameters)
     return State(p.pf4 * (share * relative_turnover + (1.0 - share) * megakaryocyte_mass), p.tgfb * megakaryocyte_mass)
 
 
-def rhs(y: State, relative_turnover: Scalar, megakaryocyte_mass: Scalar, p: Parameters) -> State:
-    target = steady(relative_turnover, megakaryocyte_mass, p)
-    return State(p.pf4_rate * (target.pf4 - y.pf4), p.tgfb_rate * (target.tgfb - y.tgfb))
+def rhs(y: State, relative_turnover: Scalar, megakaryocyte_mass: Scalar, effect: Effect, p: Parameters) -> State:
+    made = steady(relative_turnover, megakaryocyte_mass, p)
+    pf4 = made.pf4 * (1.0 - effect.pf4_removed) + effect.pf4
+    return State(p.pf4_rate * (pf4 - y.pf4), p.tgfb_rate * (made.tgfb + effect.tgfb - y.tgfb))
 
 
 def on_cfu(y: State, p: Parameters) -> Scalar:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from jaxtyping import Array
 
 from thrombojax.models.feedback import receptor
+from thrombojax.models.feedback.effects import Effect
 from thrombojax.models.struct import Scalar, quantity
 
 
@@ -28,6 +29,11 @@ class Parameters(NamedTuple):
     ashwell_morell: A[Array, quantity("1", "share of hepatic mRNA driven by aged platelets", low=0, high=0.6)]
     ashwell_morell_saturation: A[Array, quantity("1", "aged platelets at half effect, x healthy", low=0.2, high=5)]
     mrna_rate: A[Array, quantity("1/day", "turnover of hepatic TPO mRNA", low=0.3, high=3)]
+    neutralised: A[Array, quantity(
+        "1", "share of TPO that neutralising antibodies hold, which leaves at the turnover of health",
+        "antibodies against PEG-rHuMGDF that bind TPO: Li 2001, Blood 98:3241; the share and its turnover are assumed",
+        low=0, high=1, value=0.0, flags=("ASM", "REC"),
+    )]  # fmt: skip
 
 
 class State(NamedTuple):
@@ -54,16 +60,22 @@ def clearance(
     p: Parameters,
 ) -> Scalar:
     """TPO removed, relative to health; `equivalents` of a drug compete for both c-Mpl sinks."""
-    ligands = tpo + equivalents
-    by_platelets = p.tpo_platelet_share * tpo * platelet_mpl * receptor.free_fraction(ligands, r)
+    unbound = free(tpo, p)
+    ligands = unbound + equivalents
+    by_platelets = p.tpo_platelet_share * unbound * platelet_mpl * receptor.free_fraction(ligands, r)
     saturation = receptor.half_saturation(r) / (r.mpl_affinity + ligands)
-    by_marrow = megakaryocyte_share(p) * r.mpl_megakaryocyte * megakaryocyte_mass * tpo * saturation
-    return p.tpo_nonspecific * tpo + by_platelets + by_marrow
+    by_marrow = megakaryocyte_share(p) * r.mpl_megakaryocyte * megakaryocyte_mass * unbound * saturation
+    return (p.tpo_nonspecific + p.neutralised) * tpo + by_platelets + by_marrow
 
 
-def synthesis_per_dose(hepatic_mrna: Scalar, stroma: Scalar, p: Parameters) -> Scalar:
+def free(tpo: Scalar, p: Parameters) -> Scalar:
+    """TPO that no antibody holds: what signals and what c-Mpl clears."""
+    return tpo * (1.0 - p.neutralised)
+
+
+def synthesis_per_dose(hepatic_mrna: Scalar, stroma: Scalar, effect: Effect, p: Parameters) -> Scalar:
     """Synthesis per functional gene dose; `stroma` is the restraint of the stromal share."""
-    liver = p.liver_share * p.liver_function * hepatic_mrna * (1.0 + p.il6_gain * p.il6)
+    liver = p.liver_share * p.liver_function * hepatic_mrna * (1.0 + p.il6_gain * (p.il6 + effect.il6))
     return liver + p.kidney_share + p.stroma_share * stroma
 
 
@@ -73,6 +85,8 @@ def steady_mrna(aged: Scalar, p: Parameters) -> Scalar:
     return 1.0 - p.ashwell_morell + p.ashwell_morell * drive
 
 
-def rhs(y: State, cleared: Scalar, stroma: Scalar, aged: Scalar, p: Parameters) -> State:
-    made = p.tpo_dose * synthesis_per_dose(y.hepatic_mrna, stroma, p)
-    return State(p.tpo_turnover * (made - cleared), p.mrna_rate * (steady_mrna(aged, p) - y.hepatic_mrna))
+def rhs(y: State, cleared: Scalar, stroma: Scalar, aged: Scalar, effect: Effect, p: Parameters) -> State:
+    made = p.tpo_dose * synthesis_per_dose(y.hepatic_mrna, stroma, effect, p)
+    return State(
+        p.tpo_turnover * (made - cleared) + effect.tpo_input, p.mrna_rate * (steady_mrna(aged, p) - y.hepatic_mrna)
+    )

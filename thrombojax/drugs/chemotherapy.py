@@ -1,0 +1,60 @@
+"""Chemotherapy: kills progenitors, and fewer stem cells and megakaryoblasts; PF4 shields them.
+
+A K-PD model set to the nadir of a carboplatin-like course: days 14 to 21, recovery about day 28.
+"""
+
+from typing import Annotated as A
+from typing import NamedTuple
+
+from jaxtyping import Array
+
+from thrombojax.drugs.protocol import Drug
+from thrombojax.models.feedback.effects import Effect, Surroundings
+from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.struct import quantity
+
+RECIPE = "recipe of parameter set 1: nadir and recovery of a carboplatin-like course (recalled)"
+
+
+class Parameters(NamedTuple):
+    elimination: A[Array, quantity(
+        "1/day", "loss of what was given", "recipe of parameter set 1",
+        low=0.05, high=2, value=0.3, flags=("ASM",),
+    )]  # fmt: skip
+    kill: A[Array, quantity(
+        "1/day", "kill of progenitors per amount", "recipe of parameter set 1", low=0.2, high=10, value=2.0, flags=("ASM",)
+    )]  # fmt: skip
+
+
+class State(NamedTuple):
+    level: A[Array, quantity("1", "drug that still acts, x a course")]
+
+
+class Obs(NamedTuple):
+    level: A[Array, quantity("1", "drug that still acts, x a course")]
+
+
+def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
+    return State(-p.elimination * y.level)
+
+
+def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
+    return Effect(kill=p.kill * y.level)
+
+
+def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
+    return Obs(y.level)
+
+
+DRUG = Drug(
+    name="chemotherapy",
+    title="Chemotherapy (platinum-like, K-PD)",
+    source=RECIPE,
+    State=State,
+    Parameters=Parameters,
+    Obs=Obs,
+    entries={("chemotherapy", "iv"): Entry("course", {"level": lambda p: 1.0}, infusible=False)},
+    rhs=rhs,
+    effect=effect,
+    observe=observe,
+)
