@@ -79,7 +79,7 @@ def generated(
         first = jax.tree.map(lambda a: a + jnp.zeros(1), model.initial(jax.tree.map(lambda a: a[None], p)))
         moved = {name: value[None] for name, value in changes.items()}
         asked = {"save": observables, "days": save, "accuracy": 1e-4 / refine**3, "parameters": moved, "y0": first}
-        _, saved = gradient.solve(model, cohort, line, **asked)
+        _, saved = gradient.solve(model, cohort, line, backend="native", **asked)
         return jnp.stack([saved[name][:, 0] for name in observables], axis=-1)
 
     return f

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import thrombojax as tj
-from thrombojax.codegen import emit_cuda, nvrtc
+from thrombojax.codegen import adjoint, emit_cuda, nvrtc, tangent
 from thrombojax.codegen.program import build
 from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.timeline import Column
@@ -33,10 +33,13 @@ def plan(model):
     return Plan(columns, reductions, ("platelets",), phases, False, FixedSteps(0, method(model)))
 
 
+COURSE, BACK, TANGENT = build, adjoint.build, tangent.build
+
+
 @functools.cache
-def program(name, drugs=()):
+def program(name, drugs=(), of=COURSE):
     model = registry.build(registry.Source(name), drugs)
-    return build(model, plan(model))
+    return of(model, plan(model))
 
 
 @functools.cache
@@ -47,23 +50,30 @@ def shared(drugs):
     return frozenset(k for k, leaf in enumerate(leaves) if (leaf == leaf[0]).all())
 
 
-# name: model, drugs, cohort's own parameters or every patient's own, precision, most registers, most bytes of spills
+# name: kernel, model, drugs, cohort's own parameters or every patient's own, precision, most registers, most bytes of spills
 BUDGET = {
-    "romiplostim, cohort, f32": ("feedback", ROMIPLOSTIM, True, "f32", 255, 0),
-    "romiplostim, all parameters, f32": ("feedback", ROMIPLOSTIM, False, "f32", 255, 128),
-    "romiplostim, cohort, f64": ("feedback", ROMIPLOSTIM, True, "f64", 255, 2048),
-    "all drugs, cohort, f32": ("feedback", ALL, True, "f32", 255, 0),
-    "all drugs, cohort, f64": ("feedback", ALL, True, "f64", 255, 1024),
-    "wang2010, all parameters, f32": ("wang2010", (), False, "f32", 168, 0),
-    "wang2010, all parameters, f64": ("wang2010", (), False, "f64", 255, 1024),
+    "romiplostim, cohort, f32": (COURSE, "feedback", ROMIPLOSTIM, True, "f32", 255, 0),
+    "romiplostim, all parameters, f32": (COURSE, "feedback", ROMIPLOSTIM, False, "f32", 255, 128),
+    "romiplostim, cohort, f64": (COURSE, "feedback", ROMIPLOSTIM, True, "f64", 255, 2048),
+    "all drugs, cohort, f32": (COURSE, "feedback", ALL, True, "f32", 255, 0),
+    "all drugs, cohort, f64": (COURSE, "feedback", ALL, True, "f64", 255, 1024),
+    "wang2010, all parameters, f32": (COURSE, "wang2010", (), False, "f32", 168, 0),
+    "wang2010, all parameters, f64": (COURSE, "wang2010", (), False, "f64", 255, 1024),
+    "back: romiplostim, cohort, f32": (BACK, "feedback", ROMIPLOSTIM, True, "f32", 255, 1280),
+    "back: romiplostim, cohort, f64": (BACK, "feedback", ROMIPLOSTIM, True, "f64", 255, 8192),
+    "back: all drugs, cohort, f32": (BACK, "feedback", ALL, True, "f32", 255, 1024),
+    "back: wang2010, all parameters, f32": (BACK, "wang2010", (), False, "f32", 255, 640),
+    "tangent: romiplostim, cohort, f32": (TANGENT, "feedback", ROMIPLOSTIM, True, "f32", 255, 1408),
+    "tangent: romiplostim, cohort, f64": (TANGENT, "feedback", ROMIPLOSTIM, True, "f64", 255, 8192),
+    "tangent: wang2010, all parameters, f32": (TANGENT, "wang2010", (), False, "f32", 255, 384),
 }
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 @pytest.mark.parametrize("name", BUDGET)
 def test_registers(name, tmp_path, record_property):
-    model, drugs, cohort, precision, most, spilled = BUDGET[name]
-    text = emit_cuda.source(program(model, drugs), precision, shared(drugs) if cohort else frozenset())
+    of, model, drugs, cohort, precision, most, spilled = BUDGET[name]
+    text = emit_cuda.source(program(model, drugs, of), precision, shared(drugs) if cohort else frozenset())
     source = tmp_path / "kernel.cu"
     source.write_text(text)
     flags = [f.replace("--disable-warnings", "-w") for f in nvrtc.FLAGS]
@@ -79,7 +89,8 @@ def test_registers(name, tmp_path, record_property):
         str(source),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    part = done.stderr[done.stderr.index("'thrombojax_course'") :]
+    kernel = "back" if of is BACK else "course"
+    part = done.stderr[done.stderr.index(f"'thrombojax_{kernel}'") :]
     registers = int(re.search(r"Used (\d+) registers", part)[1])
     spills = int(re.search(r"(\d+) bytes spill stores", part)[1])
     resident = int(re.search(r"#define RESIDENT (\d+)", text)[1])
@@ -90,10 +101,11 @@ def test_registers(name, tmp_path, record_property):
     assert spills <= spilled
 
 
-def test_no_headers():
+@pytest.mark.parametrize("of", [COURSE, BACK, TANGENT], ids=["course", "back", "tangent"])
+def test_no_headers(of):
     """NVRTC has none, and nothing is left to print."""
     for precision in ("f32", "f64"):
-        text = emit_cuda.source(program("feedback", ALL), precision)
+        text = emit_cuda.source(program("feedback", ALL, of), precision)
         assert "#include" not in text
         assert not re.search(r"@\w+@", text)
         assert not re.search(r"\bu?int\d+_t\b|\bNAN\b|\bINFINITY\b", text)

@@ -17,7 +17,6 @@ int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "Fake", si
 int cuDeviceGetAttribute(int *value, int which, int device) { *value = which == 75 ? 9 : 0; return which == 75 || which == 76 ? 0 : 1; }
 int cuDevicePrimaryCtxRetain(long *context, int device) { *context = device + 1; return 0; }
 int cuCtxSetCurrent(long context) { current = context; return 0; }
-int cuCtxSynchronize(void) { return current ? 0 : 201; }
 int cuGetErrorName(int code, const char **text) { *text = code == 209 ? "CUDA_ERROR_NO_BINARY_FOR_GPU" : "CUDA_ERROR"; return 0; }
 int cuGetErrorString(int code, const char **text) { *text = "as asked"; return 0; }
 int cuMemGetInfo_v2(size_t *unused, size_t *total) { *unused = *total = 1UL << 40; return current ? 0 : 201; }

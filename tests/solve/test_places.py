@@ -1,8 +1,6 @@
 """The CUDA text, compiled for this processor, against `xla`: every model, drug and reducer; and what is asked of a driver, by a
 driver whose GPUs are this processor. No GPU is needed, and none is used."""
 
-import ctypes
-import dataclasses
 import functools
 import subprocess
 from pathlib import Path
@@ -161,42 +159,6 @@ def plan_of(name):
 # What is asked of a driver
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    made = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
-    command = [*build.compiler(), "-shared", "-fPIC", "-w", "-o", made, HERE / "fake_driver.c", "-ldl", "-lpthread"]
-    subprocess.run([str(word) for word in command], check=True)
-    return str(made)
-
-
-@pytest.fixture
-def fake(library, monkeypatch):
-    """Two GPUs of the fake driver, and its switches; a text for GPUs becomes C by nothing but its first lines."""
-    switches = ctypes.CDLL(library)
-
-    def load(nvrtc, text, target):
-        assert target == 90
-        device, host = (emit_cuda._text(name) for name in ("device.h", "scalar.h"))
-        assert device in text
-        return build.load(text.replace(device, host) + emit_cuda._text("scalar_run.c"))._name.encode()
-
-    monkeypatch.setattr(nvrtc, "find", lambda major: None)
-    monkeypatch.setattr(nvrtc, "load", load)
-    monkeypatch.setattr(cuda, "CHUNK", 32)
-    monkeypatch.setattr(cuda, "LEAST", 8)
-    before = {"fake_limit": (ctypes.c_long, 1 << 40), "fake_init": (ctypes.c_int, 0), "fake_load": (ctypes.c_int, 0)}
-
-    def switch(name, value):
-        before[name][0].in_dll(switches, name).value = value
-
-    driver = places.Driver(library)
-    on = tuple(places.Gpu(driver, k) for k in range(driver.count()))
-    yield dataclasses.make_dataclass("Fake", ["on", "switch", "library"])(on, switch, switches)
-    for name, (_, value) in before.items():
-        switch(name, value)
-    assert ctypes.c_long.in_dll(switches, "fake_used").value == 0, "memory of a GPU was not given back"
-
-
 def wang(n):
     return tj.model("wang2010").patients(baseline_platelets=np.linspace(50, 400, n), weight=np.linspace(50, 110, n))
 
@@ -207,7 +169,7 @@ def on_gpus(fake, n=150):
 
 def test_chunks_on_two_gpus(fake):
     assert_same(on_gpus(fake), on_host(wang(150), ROMIPLOSTIM, precision="f32"))
-    assert sum((ctypes.c_long * 2).in_dll(fake.library, "fake_launches")) >= 5
+    assert fake.launches() >= 5
 
 
 def test_a_chunk_that_does_not_fit_is_halved(fake):

@@ -42,13 +42,13 @@ def _kernel(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float]
     """Through the generated kernel, all patients in one call."""
     precision = "f64" if dtype == np.float64 else "f32"
     slot, column = (np.asarray(a) for a in np.nonzero(line.timeline.dose))
-    given = np.zeros(np.shape(line.timeline.dose), dtype)
+    nothing = np.zeros(np.shape(line.timeline.dose), dtype)
 
     def mean(doses: Any) -> Any:
-        timeline = line.timeline._replace(dose=jnp.asarray(given).at[slot, column].set(doses))
-        _, saved = gradient.solve(
-            model, cohort, line._replace(timeline=timeline), save=("platelets",), days=weeks, precision=precision
-        )
+        timeline = line.timeline._replace(dose=jnp.asarray(nothing).at[slot, column].set(doses))
+        given = line._replace(timeline=timeline)
+        how: dict[str, Any] = {"save": ("platelets",), "days": weeks, "precision": precision, "backend": "native"}
+        _, saved = gradient.solve(model, cohort, given, **how)
         return jnp.mean(jnp.log(saved["platelets"] / dtype(TARGET)) ** 2)
 
     def on_host(call: Any) -> Callable[[Doses], Any]:

@@ -50,7 +50,7 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
   V first_y[S];
   memcpy(first_y, y, sizeof y);
   V p_[AT_LEAST_ONE(WRT)] = {{0}}, y_[S] = {{0}}, c_[AT_LEAST_ONE(C)] = {{0}}, v_[AT_LEAST_ONE(O)] = {{0}}, s_[AT_LEAST_ONE(O)] = {{0}};
-  V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], d_[STAGES][S], z_[S];
+  V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], ahead_[S], d_[S], z_[S];
   V tried[STAGES][S], kept[STAGES][AT_LEAST_ONE(KEPT)];
   (void)p_, (void)c_, (void)l_;
   { @patient@ }
@@ -133,19 +133,28 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
         }
         for (int k = 0; k < L; k++) l_[k] = SPLAT(0);
         @known_@
-        @advance_@
         for (int stage = STAGES - 1; stage >= 0; stage--) {
           const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), *const z = tried[stage], *const w = kept[stage];
-          const V *const d_now = d_[stage];
           V t_[1] = {{0}};
           (void)t, (void)w;
-          for (int k = 0; k < S; k++) z_[k] = SPLAT(0);
+          switch (stage) {
+@ahead_@
+          }
+          for (int k = 0; k < S; k++) {
+            d_[k] = ahead_[k] * SPLAT(h);
+            h_[0] = FMA(ahead_[k], slope[stage][k], h_[0]);
+            z_[k] = SPLAT(0);
+          }
           { @slope_@ }
           start_[0] = start_[0] + t_[0];
           h_[0] = FMA(t_[0], SPLAT((REAL)step + AT[stage]), h_[0]);
-          @trial_@
-          for (int k = 0; k < S; k++) y_[k] = y_[k] + z_[k];
+          switch (stage) {
+@exact_@
+          }
+          memcpy(tried[stage], z_, sizeof z_); /* from now on the cotangent of where the stage looked */
         }
+        for (int stage = 0; stage < STAGES; stage++)
+          for (int k = 0; k < S; k++) y_[k] = y_[k] + tried[stage][k];
         { @line_@ }
       }
       if (steps > 0) length_[0] = FMA(h_[0], SPLAT((REAL)1 / (REAL)steps), length_[0]);

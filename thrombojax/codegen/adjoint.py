@@ -26,6 +26,8 @@ CARRIED = frozenset({"y", "p", "t", "h", "dose", "rate", "start", "length", "c",
 def build(model: Model, plan: Plan, wrt: tuple[int, ...] = ()) -> Program:
     """All blocks of a trajectory, their transposes (`slope_` ...), and `slope` with what its transpose needs.
 
+    `again`: derivatives by the very values that the transpose needs, for a kernel that computes both at once.
+
     wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates and times always are.
     """
     given = setting(model, plan)
@@ -37,8 +39,8 @@ def build(model: Model, plan: Plan, wrt: tuple[int, ...] = ()) -> Program:
     kept = _needed(g, blocks["slope_"].nodes)
     places = [*(place for place, _ in blocks["slope"].writes), *(("w", k) for k in range(len(kept)))]
     values = regroup(g, [*blocks["slope"].nodes, *kept], POINT)
-    blocks["slope"] = Block(tuple(zip(places, values, strict=True)))
-    made = finish(given, blocks, plan, (*OFTEN, "line_", "slope_"))
+    blocks["again"], blocks["slope"] = blocks["slope"], Block(tuple(zip(places, values, strict=True)))
+    made = finish(given, blocks, plan, (*OFTEN, "again", "line_", "slope_"))
     return replace(made, residuals=tuple(kept))
 
 

@@ -3,7 +3,7 @@
 typedef int I32;
 typedef long long I64;
 typedef unsigned char U8;
-#define KERNEL extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+#define KERNEL(name) extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) name(const Job job)
 #define DEVICE static __device__ __forceinline__
 #define CONSTANT static __constant__ const
 #define UNROLL _Pragma("unroll")

@@ -5,8 +5,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from thrombojax.codegen import printing_back
 from thrombojax.codegen.expression import Node
-from thrombojax.codegen.printing import Dialect, Write, assign, statements
+from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
 from thrombojax.codegen.program import BLOCKS, Block, Program
 from thrombojax.dosing.policy import LEDGER
 
@@ -71,7 +72,6 @@ class _Slots:
         self.program = program
         self.position = {leaf: k for k, leaf in enumerate(program.parameters)}
         self.places = {node: f"{array}[{k}]" for node, (array, k) in program.known().items()}
-        self.wrt = sorted({k for b in program.blocks.values() for (array, k), _ in b.writes if array == "p_"})
 
     def sizes(self) -> dict[str, Any]:
         program = self.program
@@ -81,7 +81,7 @@ class _Slots:
             "STAGES": len(program.tableau.b), "Q": len(program.patient), "R": len(program.segment),
             "C": sizes.get("c", 0), "O": len(program.observables), "E": len(program.endpoints),
             "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
-            "TANGENT": int(program.tangent), "WRT": len(self.wrt), "KEPT": len(program.residuals),
+            "TANGENT": int(program.tangent), "WRT": len(program.wrt), "KEPT": len(program.residuals),
             "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "M": sizes.get("m", 0),
             "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
         }  # fmt: skip
@@ -108,28 +108,19 @@ class _Slots:
     def backward(self) -> dict[str, str]:
         program, blocks = self.program, self.program.blocks
         kept = {node: f"w[{k}]" for k, node in enumerate(program.residuals)}
-        end = len(program.linear) * (len(program.nodes) - 1)
         return {
             "slope_keep": self.text(blocks["slope"], y="z"),
-            "slope_": self.text(blocks["slope_"], self.add(y_="z_"), {**self.places, **kept}, y="z", d_="d_now"),
+            "slope_": self.text(blocks["slope_"], self.add(y_="z_"), {**self.places, **kept}, y="z"),
             "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
-            "known_": "\n".join(f"l_[{k}] = y_[{i}]; y_[{i}] = SPLAT(0);" for k, i in enumerate(program.linear, end)),
-            "advance_": _combine_back(program.tableau.b),
-            "trial_": _trial_back(program),
+            "known_": printing_back.known(program),
+            "ahead_": printing_back.ahead(program.tableau),
+            "exact_": printing_back.exact(program),
             **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
                ("look", "open", "dose", "line", "bound", "update", "close")},
         }  # fmt: skip
 
     def add(self, **names: str) -> Write:
-        """Cotangents add up, but for those of carries, which change hands."""
-
-        def write(array: str, index: int, value: str) -> str:
-            if array == "c_":
-                return assign(array, index, value)
-            place = f"p_[{self.wrt.index(index)}]" if array == "p_" else f"{names.get(array, array)}[{index}]"
-            return f"{place} = {place} + {value};"
-
-        return write
+        return cotangents(self.program.wrt, names)
 
     def text(self, block: Block, write: Write = assign, known: Mapping[Node, str] | None = None, **names: str) -> str:
         found = self.places if known is None else known
@@ -187,33 +178,3 @@ def _trial(program: Program) -> str:
         known = [f"trial[{i}] = l[{at + k}];" for k, i in enumerate(program.linear)]
         cases.append("\n".join([f"case {s}: {_combine('trial', row, program.tangent)}", *known, "break;"]))
     return "if (stage) { switch (stage) {\n" + "\n".join(cases) + "\n}\nz = trial; }"
-
-
-_AHEAD = "(h > 0 ? (%s[k] - y[k]) * SPLAT((REAL)1 / h) : SPLAT(%s) * slope[0][k])"
-"""Weighted slopes, from where they led; in a segment of length zero all slopes are the first one."""
-
-
-def _combine_back(weights: Sequence[float]) -> str:
-    """Cotangents of slopes and of the step length from those of the state after a step."""
-    lines = [f"d_[{j}][k] = y_[k] * SPLAT((REAL){w!r} * h);" for j, w in enumerate(weights)]
-    ahead = _AHEAD % ("after", "(REAL)1")
-    return "\n".join(["const V *const after = y + S;", "for (int k = 0; k < S; k++) {", *lines,
-                      f"h_[0] = FMA(y_[k], {ahead}, h_[0]);", "}"])  # fmt: skip
-
-
-def _trial_back(program: Program) -> str:
-    """Cotangents of earlier slopes and of the step length from those of where a stage looked."""
-    cases = []
-    n = len(program.linear)
-    for s, (row, node) in enumerate(zip(program.tableau.a, program.tableau.nodes[1:], strict=True), 1):
-        at = program.nodes.index(node) * n if n else 0
-        known = [f"l_[{at + k}] = l_[{at + k}] + z_[{i}]; z_[{i}] = SPLAT(0);" for k, i in enumerate(program.linear)]
-        adds = [f"d_[{j}][k] = FMA(z_[k], SPLAT((REAL){w!r} * h), d_[{j}][k]);" for j, w in enumerate(row) if w != 0.0]
-        loop = [
-            "for (int k = 0; k < S; k++) {",
-            *adds,
-            f"h_[0] = FMA(z_[k], {_AHEAD % ('z', 'AT[stage]')}, h_[0]);",
-            "}",
-        ]
-        cases.append("\n".join([f"case {s}:", *known, *loop, "break;"]))
-    return "switch (stage) {\n" + "\n".join(cases) + "\n}"

@@ -1,14 +1,15 @@
 """Expressions as CUDA C: one patient a thread, every value of a patient in a register; the same text is C for tests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
 import numpy as np
 
+from thrombojax.codegen import printing_back
 from thrombojax.codegen.expression import Graph, Node
-from thrombojax.codegen.printing import Dialect, Write, assign, statements
-from thrombojax.codegen.program import Block, Program
+from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
+from thrombojax.codegen.program import BLOCKS, Block, Program
 from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.policy import LEDGER
 from thrombojax.errors import Problem
@@ -19,6 +20,8 @@ BLOCK = 128
 REGISTERS, MOST, OTHER = 65536, 255, 48
 """32-bit registers of a multiprocessor, on every GPU since 2012; of a thread, at most; what a thread needs besides its
 parameters and its state, which stands there several times over (measured on the flagship: 20 to 45)."""
+RESIDENT_BACK = 2
+"""Blocks of the way back that a multiprocessor is to hold: with as many registers as a thread can have."""
 
 
 def _real(value: float) -> str:
@@ -59,18 +62,24 @@ def _text(name: str) -> str:
 
 
 def source(program: Program, precision: str, shared: frozenset[int] = frozenset(), *, host: bool = False) -> str:
-    """The whole text of a kernel; precision `f32` or `f64`; shared: leaves of Parameters that all patients have alike.
+    """The whole text of a kernel, or of its reverse for a program of `adjoint.build`; precision `f32` or `f64`.
 
-    host: as C for this machine's compiler. Raises CannotTranslate for a constant that the precision does not hold.
+    shared: leaves of Parameters that all patients have alike; host: as C for this machine's compiler. Raises CannotTranslate
+    for a constant that the precision does not hold.
     """
     wrong = problem(program, precision)
     if wrong is not None:
         raise CannotTranslate(Problem("model", wrong))
     real = {"f32": "#define TJ_F32\n#define REAL float", "f64": "#define TJ_F64\n#define REAL double"}[precision]
-    before, after = ("scalar.h", "scalar_run.c") if host else ("device.h", "")
-    bounds = f"#define BLOCK {BLOCK}\n#define RESIDENT {resident(program, precision, shared)}"
-    parts = [real, bounds, _text(before), _trajectory(program, shared), *([_text(after)] if after else [])]
-    return "\n".join(parts)
+    blocks = RESIDENT_BACK if program.reverse else resident(program, precision, shared)
+    bounds = f"#define BLOCK {BLOCK}\n#define RESIDENT {blocks}"
+    slots = _Slots(program, shared)
+    found = {**slots.sizes(), **slots.forward(), **(slots.backward() if program.reverse else {})}
+    text = "\n".join([_text("job.cu"), _text("adjoint.cu" if program.reverse else "trajectory.cu")])
+    for slot in ("part", "prepare", *found):  # those first, because they have slots themselves
+        value = _text(f"{slot}.cu") if slot in ("part", "prepare") else found[slot]
+        text = text.replace(f"@{slot}@", str(value))
+    return "\n".join([real, bounds, _text("scalar.h" if host else "device.h"), text])
 
 
 def uniform(program: Program, shared: frozenset[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -110,22 +119,90 @@ def problem(program: Program, precision: str) -> str | None:
     return None
 
 
-def _trajectory(program: Program, shared: frozenset[int]) -> str:
-    g = program.graph
-    position = {leaf: k for k, leaf in enumerate(program.parameters)}
-    parameters, stored = uniform(program, shared)
-    alike = {("p", k): f"job.u[{i}]" for i, k in enumerate(parameters)}
-    alike |= {("q", k): f"job.u[{i + len(parameters)}]" for i, k in enumerate(stored)}
-    places = {node: alike.get((array, k), f"{array}[{k}]") for node, (array, k) in program.known().items()}
+class _Slots:
+    """What stands in the places that the templates leave open."""
 
-    def place(array: str, index: int, names: Mapping[str, str], job: str = "job.") -> str:
+    def __init__(self, program: Program, shared: frozenset[int]):
+        self.program = program
+        self.position = {leaf: k for k, leaf in enumerate(program.parameters)}
+        parameters, stored = uniform(program, shared)
+        self.alike = {("p", k): f"job.u[{i}]" for i, k in enumerate(parameters)}
+        self.alike |= {("q", k): f"job.u[{i + len(parameters)}]" for i, k in enumerate(stored)}
+        self.places = {
+            node: self.alike.get((array, k), f"{array}[{k}]") for node, (array, k) in program.known().items()
+        }
+        self.storage = _Storage(program.tableau)
+
+    def sizes(self) -> dict[str, int]:
+        program = self.program
+        sizes = program.sizes
+        return {
+            "P": len(program.parameters), "S": program.states, "L": len(program.linear) * len(program.nodes),
+            "Q": len(program.patient), "R": len(program.segment), "C": sizes.get("c", 0),
+            "O": len(program.observables), "E": len(program.endpoints), "U": len(self.alike),
+            "NUMBERS": sizes.get("number", 0), "STAGES": len(program.tableau.b), "G": self.storage.size,
+            "FIRST": int(any(array == "d" for (array, _), _ in program.blocks["bound"].writes)),
+            "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "A": len(LEDGER),
+            "EACH": int(program.each), "M": sizes.get("m", 0), "X": len(program.varying),
+            "COLUMNS": sizes.get("dose", 0), "TANGENT": int(program.tangent), "WRT": len(program.wrt),
+        }  # fmt: skip
+
+    def forward(self) -> dict[str, str]:
+        program, blocks = self.program, self.program.blocks
+        without = {node: where for node, where in self.places.items() if where[0] != "r"}
+        end = len(program.linear) * (len(program.nodes) - 1)
+        return {
+            "at": ", ".join(f"(REAL){node!r}" for node in program.tableau.nodes),
+            "patient": self.text(_all("q", program.patient), known={}, job="job->"),
+            "segment": self.text(_all("r", program.segment), known=without),
+            "begin": self.text(blocks["bound"], lambda array, k, value: assign(BEGIN.get(array, array), k, value)),
+            "slope": self.text(Block(tuple(w for w in blocks["slope"].writes if w[0][0] == "d")), y="z"),
+            "stages": "\n".join(_stage(program, self.storage, stage) for stage in range(len(program.tableau.b))),
+            "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear, end)),
+            **{name: self.text(blocks[name]) for name in BLOCKS if name != "slope"},
+        }
+
+    def backward(self) -> dict[str, str]:
+        program, blocks = self.program, self.program.blocks
+        add = self.add(y_="z_")
+
+        def slope(array: str, k: int, value: str) -> str:
+            return add(array, k, value) if array != "d" else f"h_[0] = FMA(ahead_[{k}], {value}, h_[0]);"
+
+        return {
+            "slope_": self.text(Block((*blocks["again"].writes, *blocks["slope_"].writes)), slope, y="z"),
+            "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
+            "known_": printing_back.known(program),
+            "ahead_": printing_back.ahead(program.tableau),
+            "exact_": printing_back.exact(program),
+            **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
+               ("look", "open", "dose", "line", "bound", "update", "close")},
+        }  # fmt: skip
+
+    def add(self, **names: str) -> Write:
+        return cotangents(self.program.wrt, names)
+
+    def text(
+        self,
+        block: Block,
+        write: Write = assign,
+        known: Mapping[Node, str] | None = None,
+        job: str = "job.",
+        **names: str,
+    ) -> str:
+        found = self.places if known is None else known
+        return statements(
+            self.program.graph, SCALAR, block, write, lambda array, k: self.place(array, k, names, job), found
+        )
+
+    def place(self, array: str, index: int, names: Mapping[str, str], job: str) -> str:
         """C text of a symbol."""
         if array == "p":
-            k = position[index]
-            return alike.get((array, k), f"p[{k}]") if job == "job." else f"p[{k}]"
+            k = self.position[index]
+            return self.alike.get((array, k), f"p[{k}]") if job == "job." else f"p[{k}]"
         if array in ("dose", "rate", "phase", "inside", "pick"):
             return f"ALONG({job}{array}, {index} * {job}segments + part)"
-        if array in ("t", "h", "era", "start", "length", "factor"):
+        if array in ("t", "h", "era", "start", "length", "factor", "t_dot", "h_dot", "start_dot", "length_dot"):
             return array
         if array == "rule":
             return f"READ({job}rule, {index})"
@@ -133,43 +210,9 @@ def _trajectory(program: Program, shared: frozenset[int]) -> str:
             return f"{job}{array}[{index}]"
         return f"{names.get(array, array)}[{index}]"
 
-    def text(
-        block: Block, write: Write = assign, known: Mapping[Node, str] = places, job: str = "job.", **names: str
-    ) -> str:
-        return statements(g, SCALAR, block, write, lambda array, index: place(array, index, names, job), known)
 
-    without = {node: where for node, where in places.items() if where[0] != "r"}
-    n, ends = len(program.linear), len(program.linear) * (len(program.nodes) - 1)
-    storage = _Storage(program.tableau)
-    slots = {
-        "P": len(program.parameters), "S": program.states, "L": n * len(program.nodes), "Q": len(program.patient),
-        "R": len(program.segment), "C": program.sizes.get("c", 0), "O": len(program.observables),
-        "E": len(program.endpoints), "U": len(alike), "NUMBERS": program.sizes.get("number", 0),
-        "STAGES": len(program.tableau.b), "G": storage.size,
-        "at": ", ".join(f"(REAL){node!r}" for node in program.tableau.nodes),
-        "patient": text(Block(tuple((("q", k), node) for k, node in enumerate(program.patient))), known={}, job="job->"),
-        "segment": text(Block(tuple((("r", k), node) for k, node in enumerate(program.segment))), known=without),
-        "look": text(program.blocks["look"]),
-        "open": text(program.blocks["open"]),
-        "dose": text(program.blocks["dose"]),
-        "begin": text(program.blocks["bound"], lambda array, k, value: assign(BEGIN.get(array, array), k, value)),
-        "line": text(program.blocks["line"]),
-        "slope": text(program.blocks["slope"], y="z"),
-        "stages": "\n".join(_stage(program, storage, stage) for stage in range(len(program.tableau.b))),
-        "FIRST": int(any(array == "d" for (array, _), _ in program.blocks["bound"].writes)),
-        "known": "\n".join(f"y[{i}] = l[{ends + k}];" for k, i in enumerate(program.linear)),
-        "bound": text(program.blocks["bound"]),
-        "update": text(program.blocks["update"]),
-        "close": text(program.blocks["close"]),
-        **{name: text(program.blocks[name]) for name in ("admit", "give", "decide")},
-        "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in program.sizes), "A": len(LEDGER),
-        "EACH": int(program.each), "M": program.sizes.get("m", 0), "X": len(program.varying),
-        "COLUMNS": program.sizes.get("dose", 0),
-    }  # fmt: skip
-    kernel = _text("trajectory.cu")
-    for name, value in slots.items():
-        kernel = kernel.replace(f"@{name}@", str(value))
-    return kernel
+def _all(array: str, nodes: Sequence[Node]) -> Block:
+    return Block(tuple(((array, k), node) for k, node in enumerate(nodes)))
 
 
 class _Storage:
@@ -195,9 +238,9 @@ class _Storage:
 
 def _stage(program: Program, storage: _Storage, stage: int) -> str:
     """From a stage's slope to where the next one looks, or to the end of the step."""
-    before = storage.after(stage - 1, storage.turn) if stage else []
-    slopes = {i: f"g[{k}][k]" for k, i in enumerate(before)} if stage <= storage.turn else {}
-    sums = {s: f"g[{k}][k]" for k, s in enumerate(before)} if stage > storage.turn else {}
+    held = storage.after(stage - 1, storage.turn) if stage else []
+    slopes = {i: f"g[{k}][k]" for k, i in enumerate(held)} if stage <= storage.turn else {}
+    sums = {s: f"g[{k}][k]" for k, s in enumerate(held)} if stage > storage.turn else {}
     slopes[stage] = "d[k]"
 
     def total(row: int) -> str:
@@ -214,8 +257,13 @@ def _stage(program: Program, storage: _Storage, stage: int) -> str:
     lines = [f"const REAL ahead = {total(stage + 1)};"]
     lines += [f"const REAL g{k} = {value};" for k, value in enumerate(values)]
     lines += [f"g[{k}][k] = g{k};" for k in range(len(values))]
-    lines.append(f"{'y' if last else 'z'}[k] = FMA(ahead, h, y[k]);")
-    text = f"case {stage}: UNROLL for (int k = 0; k < S; k++) {{ {' '.join(lines)} }}"
+    to = "y[k]" if last else "z[k]"
+    lines.append(f"{to} = FMA(ahead, h, y[k]);")
+    before = ""
+    if program.tangent:  # which moves with the step's length too, along the value's slopes
+        before = "REAL slopes[S / 2]; "
+        lines.append(f"if (k < S / 2) slopes[k] = ahead; else {to} = FMA(slopes[k - S / 2], h_dot, {to});")
+    text = f"case {stage}: {{ {before}UNROLL for (int k = 0; k < S; k++) {{ {' '.join(lines)} }} }}"
     if not last and program.linear:
         at = program.nodes.index(program.tableau.nodes[stage + 1]) * len(program.linear)
         text += "".join(f" z[{i}] = l[{at + k}];" for k, i in enumerate(program.linear))

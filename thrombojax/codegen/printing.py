@@ -1,7 +1,7 @@
 """Statements from expressions, in any dialect of C: order, names, fused multiply-adds, and what is only rarely needed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from thrombojax.codegen.expression import Graph, Node
@@ -25,6 +25,18 @@ class Dialect:
 
 def assign(array: str, index: int, value: str) -> str:
     return f"{array}[{index}] = {value};"
+
+
+def cotangents(wrt: Sequence[int], names: Mapping[str, str]) -> Write:
+    """Cotangents add up, but for those of carries, which change hands; wrt: leaves of Parameters, in the order of `p_`."""
+
+    def write(array: str, index: int, value: str) -> str:
+        if array == "c_":
+            return assign(array, index, value)
+        place = f"p_[{wrt.index(index)}]" if array == "p_" else f"{names.get(array, array)}[{index}]"
+        return f"{place} = {place} + {value};"
+
+    return write
 
 
 def statements(

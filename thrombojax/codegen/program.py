@@ -88,6 +88,16 @@ class Program:
     residuals: tuple[Node, ...] = ()
     """What a transpose reads of the forward evaluation (array `w`); only in the reverse of a kernel."""
 
+    @property
+    def reverse(self) -> bool:
+        """Whether transposes stand beside the blocks."""
+        return "slope_" in self.blocks
+
+    @property
+    def wrt(self) -> list[int]:
+        """Leaves of Parameters that transposes reach, in the order of `p_`."""
+        return sorted({k for block in self.blocks.values() for (array, k), _ in block.writes if array == "p_"})
+
     def known(self) -> dict[Node, tuple[str, int]]:
         """Where stored nodes are found."""
         return {

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thrombojax.codegen import adjoint, build, emit_c
+from thrombojax.codegen.program import Program
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.errors import RunError
 from thrombojax.models.protocol import Model
@@ -65,25 +66,25 @@ def run(
     wrt: Sequence[int],
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
-    memory: int = MEMORY,
+    memory: int | None = None,
 ) -> Cotangents:
     """Cotangents of everything from those of endpoints (`[patient]`) and saved values (`[day, patient]`).
 
-    factor: `[patient]`, multiplies the steps (0: the patient has no result and no gradient).
+    factor: `[patient]`, multiplies the steps (0: the patient has no result and no gradient); memory: bytes, where not MEMORY.
     """
     program, dtype = made.program, made.dtype
     n, segments, columns = len(factor), len(timeline.steps), len(plan.columns)
     parameters = [np.zeros(n, dtype) for _ in wrt]
     first = [np.zeros(n, dtype) for _ in range(program.states)]
     common = np.zeros((segments, 2 + 2 * columns))
-    used = sorted({k for b in program.blocks.values() for (a, k), _ in b.writes if a == "p_"})
     for level in np.unique(factor[factor > 0]):
         rows = np.flatnonzero(factor == level)
         finite = np.zeros(n, np.uint8)
         hold = native.Hold(dtype)
         given = native.job(made, plan, p, y0, timeline, watch, float(level), keep, rows, finite, hold)
         lanes = np.arange(given.groups * made.lanes) < len(rows)
-        window, record = _window(made, counted(np.asarray(timeline.steps), level), memory // native.cores())
+        steps = counted(np.asarray(timeline.steps), level)
+        window, record = windows(program, steps, (memory or MEMORY) // native.cores() // (made.lanes * dtype.itemsize))
         shared = np.zeros((-(-given.groups // BATCH), segments, 2 + 2 * columns))
         back = _Back(
             job=given,
@@ -92,7 +93,7 @@ def run(
             saved_=hold.pointers(
                 [np.ascontiguousarray(saved[o], dtype) if o in saved else None for o in program.observables]
             ),
-            p_=hold.pointers([parameters[list(wrt).index(k)] for k in used]),
+            p_=hold.pointers([parameters[list(wrt).index(k)] for k in program.wrt]),
             y0_=hold.pointers(first),
             shared_=hold.address(shared),
             batch=BATCH,
@@ -115,18 +116,22 @@ def _in_turns(made: native.Kernel, back: _Back, shared: np.ndarray) -> None:
             raise RunError("there is no memory for the record of a trajectory; give gradients a smaller bound")
 
 
-def _window(made: native.Kernel, steps: np.ndarray, memory: int) -> tuple[int, int]:
-    """(segments per window, vectors that its record takes): the longest window that the memory holds."""
-    program = made.program
-    vector = made.lanes * made.dtype.itemsize
-    each = (steps + 1) * program.states
-    if program.endpoints:
-        each = each + program.sizes.get("c", 0) + 4 * len(program.observables)
+def windows(program: Program, steps: np.ndarray, room: int) -> tuple[int, int]:
+    """(segments per window, values that its record takes): the longest window for which there is room, in values."""
+    each = recorded(program, steps)
     window = len(steps)
     while True:
         starts = np.arange(0, len(steps), window)
         record = int(np.add.reduceat(each, starts).max())
         whole = record + len(starts) * (program.states + program.sizes.get("c", 0))
-        if window == 1 or whole * vector <= memory:
+        if window == 1 or whole <= room:
             return window, record
         window = -(-window // 2)
+
+
+def recorded(program: Program, steps: np.ndarray) -> np.ndarray:
+    """Values that each segment's record takes."""
+    each = (steps + 1) * program.states
+    if program.endpoints:
+        each = each + program.sizes.get("c", 0) + 4 * len(program.observables)
+    return each

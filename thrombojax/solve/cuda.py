@@ -7,10 +7,7 @@ which ones those are, and gives the same bits whichever they are.
 import ctypes
 import functools
 import math
-import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -25,29 +22,24 @@ from thrombojax.dosing.care import Care
 from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.endpoints.reducers import REDUCERS
-from thrombojax.errors import RunError
 from thrombojax.models.protocol import Model
-from thrombojax.solve import places
-from thrombojax.solve.native import _differs, _everything, _jumps, own_places
+from thrombojax.solve import chunks, places
+from thrombojax.solve.chunks import everywhere
+from thrombojax.solve.native import Dots, _differs, _everything, _jumps, own_places, spread
 from thrombojax.solve.native import places as places_of
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.places import Place
 from thrombojax.solve.steppers import counted
 from thrombojax.solve.xla import Watch
 
-CHUNK = 1 << 18
-"""Patients of a launch, at most: some five rounds of all threads that an H100 holds."""
-LEAST = 1 << 10
-"""Patients of a launch below which memory is said to be missing."""
 NEAR = 4
 """Shared parameters that a text which is there may fail to use, before another is compiled."""
 
-_WHOLE = ("patients", "stride", "segments", "days", "saves", "knots", "visits")
-_POINTERS = ("p", "y0", "start", "length", "h", "era", "dose", "rate", "phase", "steps", "fresh", "changed", "inside", "pick",
-             "keep", "saved", "endpoint", "finite", "share", "visit", "acts", "slot", "knot", "rule", "factor", "taken", "course",
-             "ledger", "reset")  # fmt: skip
-
-
+_WHOLE = ("patients", "stride", "segments", "days", "knots", "visits", "per_window", "batch")
+_POINTERS = ("p", "y0", "start", "length", "h", "era", "start_dot", "length_dot", "dose", "rate", "phase", "steps", "fresh",
+             "changed", "inside", "pick", "keep", "saved", "endpoint", "finite", "share", "visit", "acts", "slot", "knot", "rule",
+             "factor", "taken", "course", "ledger", "reset", "endpoint_", "saved_", "p_", "y0_", "shares", "sums", "record",
+             "checkpoint", "mark")  # fmt: skip
 _ALONG = ("start", "length", "h", "era", "dose", "rate", "phase", "steps", "inside", "pick", "keep", "reset")
 """What each patient has of its own where timelines are."""
 
@@ -72,9 +64,13 @@ class Kernel:
 @functools.lru_cache(maxsize=64)
 def kernel(model: Model, plan: Plan, precision: str) -> Kernel:
     """Trace a model. Raises CannotTranslate."""
-    made = Kernel(trace_program(model, plan), precision)
-    emit_cuda.source(made.program, precision)  # what cannot be printed says so here
-    return made
+    return made(trace_program(model, plan), precision)
+
+
+def made(program: Program, precision: str) -> Kernel:
+    """Raises CannotTranslate for what cannot be printed."""
+    emit_cuda.source(program, precision)
+    return Kernel(program, precision)
 
 
 def available() -> str | None:
@@ -105,18 +101,22 @@ def run(
     saved: Mapping[str, np.ndarray],
     care: Care | None = None,
     ledger: Mapping[str, np.ndarray] | None = None,
+    dots: Dots | None = None,
     on: Sequence[Place] | None = None,
 ) -> np.ndarray:
     """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`).
 
     p, y0: structs of float64 `[patient]` arrays; keep: `[day]` bounds whose values are saved; care: of a plan with a
-    clinic; ledger: entry -> `[visit, patient]`, written where it is asked for; on: every GPU where not said. Returns, per row,
-    whether the state stayed finite.
+    clinic; ledger: entry -> `[visit, patient]`, written where it is asked for; dots: of a kernel with tangents; on: every GPU
+    where not said. Returns, per row, whether the state stayed finite.
     """
     if not len(rows):
         return np.zeros(0, bool)
-    case = _Case(made, plan, p, y0, timeline, watch, refine, keep, rows, endpoints, saved, care, ledger or {})
-    _everywhere(case, places.gpus() if on is None else on)
+    case = Course(made, plan, p, y0, timeline, watch, refine, keep, rows, tuple(saved), care, dots)
+    case.endpoints, case.saved, case.ledger = endpoints, saved, ledger or {}
+    everywhere(case, places.gpus() if on is None else on)
+    if not timeline.each:
+        spread(saved, keep, len(timeline.steps), rows)
     return case.finite
 
 
@@ -124,32 +124,30 @@ run_on_host = functools.partial(run, on=(places.Host(),))
 """`run` with the same text compiled for this machine's processor."""
 
 
-class _Case:
-    """All that the launches of one run have in common."""
+class Course:
+    """All that the launches of one run have in common. save: observables that are kept; dots: of a kernel with tangents."""
 
     def __init__(self, made: Kernel, plan: Plan, p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: float,
-                 keep: np.ndarray, rows: np.ndarray, endpoints: Mapping[str, np.ndarray],
-                 saved: Mapping[str, np.ndarray], care: Care | None, ledger: Mapping[str, np.ndarray]):  # fmt: skip
-        if not timeline.each and len(np.unique(keep)) != len(keep):
-            raise ValueError("days to save that share a bound")
+                 keep: np.ndarray, rows: np.ndarray, save: Sequence[str], care: Care | None = None,
+                 dots: Dots | None = None):  # fmt: skip
         program = made.program
-        if list(saved) != list(program.observables[: len(saved)]):
-            raise ValueError("observables to save that are not the first ones")
-        self.made, self.rows, self.endpoints, self.saved, self.days = made, rows, endpoints, saved, len(keep)
+        self.made, self.rows, self.save, self.days = made, rows, list(save), len(keep)
+        self.endpoints: Mapping[str, np.ndarray] = {}
+        self.saved: Mapping[str, np.ndarray] = {}
+        self.ledger: Mapping[str, np.ndarray] = {}
         leaves = jax.tree.leaves(p)
         self.p = [np.asarray(leaves[leaf], np.float64) for leaf in program.parameters]
         self.y0 = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(y0)]
         self.finite = np.zeros(len(rows), bool)
+        # By all patients, not by those of these rows: one text serves whatever number of steps they need.
         self.shared = frozenset(
-            leaf
-            for leaf, v in zip(program.parameters, self.p, strict=True)
-            if v.ndim == 0 or (v[rows] == v[rows[0]]).all()
+            leaf for leaf, v in zip(program.parameters, self.p, strict=True) if v.ndim == 0 or (v == v[0]).all()
         )
-        self.care, self.ledger = care, ledger
+        self.care = care
         self.visits = 0 if care is None else int(care.acts.max()) + 1
-        knots = 0 if care is None else np.shape(care.course)[1]
-        self.shape = (len(timeline.steps), len(keep), len(saved), knots, self.visits)
-        self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep, care)
+        self.knots = 0 if care is None else np.shape(care.course)[1]
+        self.segments = len(timeline.steps)
+        self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep, care, dots)
         self.along = frozenset(_ALONG if timeline.each else ())
         numbers = [
             given.get(name, np.nan)  # as `native.job` has it
@@ -161,85 +159,121 @@ class _Case:
     @property
     def each(self) -> int:
         """Bytes of a patient on the device."""
-        numbers = len(self.p) + len(self.y0) + len(self.endpoints) + len(self.saved) * self.days
+        numbers = len(self.p) + len(self.y0) + len(self.made.program.endpoints) + len(self.save) * self.days
         if self.care is not None:
             own = (self.care.factor, self.care.taken, self.care.course)
             numbers += len(LEDGER) * self.visits + sum(math.prod(np.shape(a)[:-1]) for a in own)
         return self.made.dtype.itemsize * numbers + 1
 
-    def launch(self, place: Place, chunk: slice) -> None:
-        """Simulate a chunk of the rows and write its results. Raises MemoryError."""
-        made, rows = self.made, self.rows[chunk]
-        n, dtype = len(rows), made.dtype
-        shared, text = made.text(self.shared, place.host)
-        parameters, stored = emit_cuda.uniform(made.program, shared)
-        functions = place.load(text)
+    def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What a job reads, by its names there."""
+        dtype = self.made.dtype
         values = [np.broadcast_to(v, self.y0[0].shape)[rows] for v in self.p]
+        given = {
+            "p": np.asarray(values or [[0.0]], dtype),
+            "y0": np.asarray([v[rows] for v in self.y0], dtype),
+            **{
+                k: np.ascontiguousarray(v[..., rows]) if k in self.along and v.size else v
+                for k, v in self.lines.items()
+            },
+        }
+        if self.care is not None:
+            for name in ("factor", "taken", "course"):
+                given[name] = np.ascontiguousarray(getattr(self.care, name)[..., rows], dtype)
+        return given
+
+    def outputs(self, n: int) -> dict[str, np.ndarray]:
+        """Room for what a job of n patients writes."""
+        dtype = self.made.dtype
         out = {
-            "saved": np.empty((len(self.saved), self.days, n), dtype),
-            "endpoint": np.empty((len(self.endpoints), n), dtype),
+            "saved": np.empty((len(self.save), self.days, n), dtype),
+            "endpoint": np.empty((len(self.made.program.endpoints), n), dtype),
             "finite": np.empty(n, np.uint8),
-            "share": np.empty(len(made.program.patient), dtype),
         }
         if self.care is not None:
             out["ledger"] = np.empty((len(LEDGER), self.visits, n), dtype)
-        with place.memory() as memory:
-            given = {
-                "p": np.asarray(values or [[0.0]], dtype),
-                "y0": np.asarray([v[rows] for v in self.y0], dtype),
-                **{
-                    k: np.ascontiguousarray(v[..., rows]) if k in self.along and v.size else v
-                    for k, v in self.lines.items()
-                },
-            }
-            if self.care is not None:
-                for name in ("factor", "taken", "course"):
-                    given[name] = np.ascontiguousarray(getattr(self.care, name)[..., rows], dtype)
-            job = _job(dtype, (*map(len, self.numbers), len(parameters) + len(stored)))()
-            for name, value in zip(_WHOLE, (n, n, *self.shape), strict=True):
-                setattr(job, name, value)
-            for name, array in given.items():
-                setattr(job, name, memory.put(array))
-            for name, array in out.items():
-                setattr(job, name, memory.room(array))
-            for name, array in zip(("first", "window", "number"), self.numbers, strict=True):
-                getattr(job, name)[: len(array)] = array.astype(dtype).tolist()
-            if stored:
-                place.share(functions, job)
-                memory.back(job.share, out["share"])
-            alike = [*(given["p"][k, 0] for k in parameters), *(out["share"][k] for k in stored)]
-            job.u[: len(alike)] = [float(v) for v in alike]
-            place.course(functions, job, n)
-            for name in (name for name in out if name != "share"):
-                memory.back(getattr(job, name), out[name])
-        for k, name in enumerate(made.program.endpoints):
+        return out
+
+    def scratch(self) -> dict[str, int]:
+        """Bytes of a patient that nothing but a job sees."""
+        return {}
+
+    def kernels(self, n: int) -> list[tuple[str, int]]:
+        """What is run, and on how many threads."""
+        return [("thrombojax_course", n)]
+
+    def take(self, chunk: slice, out: Mapping[str, np.ndarray]) -> None:
+        """Put what a chunk's job wrote where it belongs."""
+        rows = self.rows[chunk]
+        for k, name in enumerate(self.made.program.endpoints):
             self.endpoints[name][rows] = out["endpoint"][k]
-        for k, name in enumerate(self.saved):
+        for k, name in enumerate(self.save):
             self.saved[name][:, rows] = out["saved"][k]
         for k, name in enumerate(LEDGER):
             if name in self.ledger:
                 self.ledger[name][:, rows] = out["ledger"][k]
+
+    def launch(self, place: Place, chunk: slice) -> None:
+        """Simulate a chunk of the rows and write its results. Raises MemoryError."""
+        made, rows = self.made, self.rows[chunk]
+        n, dtype, program = len(rows), made.dtype, made.program
+        shared, text = made.text(self.shared, place.host)
+        parameters, stored = emit_cuda.uniform(program, shared)
+        module = place.load(text)
+        given, out, share = self.inputs(rows), self.outputs(n), np.empty(len(program.patient), dtype)
+        ends = len(program.endpoints)  # as many again of tangents, which look for nothing
+        sizes = (len(program.observables), ends, 2 * ends, len(self.numbers[2]), len(parameters) + len(stored))
+        with place.memory() as memory:
+            job = _job(dtype, sizes)()
+            whole = (n, n, self.segments, self.days, self.knots, self.visits, 0, chunks.LEAST)
+            for name, value in zip(_WHOLE, whole, strict=True):
+                setattr(job, name, value)
+            for name, array in given.items():
+                setattr(job, name, memory.put(array))
+            for name, array in {**out, "share": share}.items():
+                setattr(job, name, memory.room(array))
+            for name, size in self.scratch().items():
+                setattr(job, name, memory.scratch(size * n))
+            saved = [self.save.index(name) if name in self.save else -1 for name in program.observables]
+            job.place[: len(saved)] = saved
+            for name, array in zip(("first", "window", "number"), self.numbers, strict=True):
+                getattr(job, name)[: len(array)] = array.astype(dtype).tolist()
+            if stored:
+                place.call(module, "thrombojax_share", job, 1)
+                memory.back(job.share, share)
+            alike = [*(given["p"][k, 0] for k in parameters), *(share[k] for k in stored)]
+            job.u[: len(alike)] = [float(v) for v in alike]
+            self.prepare(job)
+            for kernel, threads in self.kernels(n):
+                place.call(module, kernel, job, threads)
+            for name, array in out.items():
+                memory.back(getattr(job, name), array)
+        self.take(chunk, out)
         self.finite[chunk] = out["finite"] != 0
+
+    def prepare(self, job: Any) -> None:
+        """What else a job needs to know."""
 
 
 @functools.cache
 def _job(dtype: np.dtype, sizes: tuple[int, ...]) -> Any:
-    """The `Job` of trajectory.cu; sizes: of first, window, number and u."""
+    """The `Job` of job.cu; sizes: of place, first, window, number and u."""
     real = ctypes.c_float if dtype == np.float32 else ctypes.c_double
-    arrays = zip(("first", "window", "number", "u"), sizes, strict=True)
+    arrays = zip(("first", "window", "number", "u"), sizes[1:], strict=True)
 
     class Job(ctypes.Structure):
         _fields_ = (
             *((name, ctypes.c_int64) for name in _WHOLE),
             *((name, ctypes.c_uint64) for name in _POINTERS),
+            ("place", ctypes.c_int32 * max(sizes[0], 1)),
             *((name, real * max(n, 2 if name == "window" else 1)) for name, n in arrays),
         )
 
     return Job
 
 
-def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: float,
-              keep: np.ndarray, care: Care | None) -> dict[str, np.ndarray]:  # fmt: skip
+def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: float, keep: np.ndarray,
+              care: Care | None, dots: Dots | None) -> dict[str, np.ndarray]:  # fmt: skip
     """Everything `[segment]` that a job reads."""
     segments = len(timeline.steps)
     steps = counted(np.asarray(timeline.steps), refine)
@@ -247,6 +281,9 @@ def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, ref
     phases = [np.asarray(timeline.phase[key], float) for key in plan.phases]
     dose, rate = np.moveaxis(timeline.dose, 1, 0), np.moveaxis(timeline.rate, 1, 0)
     jumps = np.ones(segments, bool) if timeline.each else _jumps(plan, timeline, care)
+    changed = jumps if timeline.each else jumps | _differs([h], segments)
+    if dots is not None:
+        changed = np.ones(segments, bool)  # as `native.run` has it
     reals = {
         "start": timeline.start, "length": timeline.length, "h": h, "era": timeline.era, "dose": dose, "rate": rate,
         "phase": np.asarray(phases), "inside": watch.inside, "pick": watch.pick,
@@ -255,10 +292,11 @@ def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, ref
         **{name: np.ascontiguousarray(value, dtype) for name, value in reals.items()},
         "steps": steps.astype(np.int32),
         "fresh": (jumps if timeline.each else jumps | np.any(dose != 0, axis=0)).astype(np.uint8),
-        "changed": (jumps if timeline.each else jumps | _differs([h], segments)).astype(np.uint8),
+        "changed": changed.astype(np.uint8),
         "keep": own_places(keep, segments) if timeline.each else places_of(keep, segments),
         **({"reset": np.ascontiguousarray(timeline.reset, dtype)} if timeline.each else {}),
         **({} if care is None else _clinic(dtype, care)),
+        **({} if dots is None else {name: np.asarray(value, dtype) for name, value in dots._asdict().items()}),
     }
 
 
@@ -266,38 +304,3 @@ def _clinic(dtype: np.dtype, care: Care) -> dict[str, np.ndarray]:
     """Where a job finds its visits, administrations and rules."""
     found = {name: np.ascontiguousarray(getattr(care, name), np.int32) for name in ("visit", "acts", "slot", "knot")}
     return {**found, "rule": np.asarray(policy.numbers(care.rule), dtype)}
-
-
-def _everywhere(case: _Case, on: Sequence[Place]) -> None:
-    """Every chunk on the next place that is free; a chunk that does not fit is halved."""
-    n = len(case.rows)
-    most = [int(min(CHUNK, -(-n // len(on)), place.most() // case.each)) for place in on]
-    size = max(min(most), LEAST)
-    left = deque(slice(k, min(k + size, n)) for k in range(0, n, size))
-    lock = threading.Lock()
-
-    def serve(place: Place) -> None:
-        while True:
-            with lock:
-                if not left:
-                    return
-                chunk = left.popleft()
-            try:
-                case.launch(place, chunk)
-            except MemoryError:
-                patients = chunk.stop - chunk.start
-                if patients <= LEAST:
-                    needed = patients * case.each / 2**20
-                    message = (
-                        f"{place}: out of memory for {patients} patients ({needed:.1f} MiB and what the kernel spills)"
-                    )
-                    raise RunError(message) from None
-                middle = chunk.start + patients // 2
-                with lock:
-                    left.extend([slice(chunk.start, middle), slice(middle, chunk.stop)])
-
-    if len(on) == 1:
-        return serve(on[0])
-    with ThreadPoolExecutor(len(on), thread_name_prefix="thrombojax-gpu") as pool:
-        for _ in pool.map(serve, on):
-            pass

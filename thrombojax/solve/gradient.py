@@ -4,6 +4,7 @@
 infusion rates, any parameter, and the first state.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,13 +16,17 @@ from jax.flatten_util import ravel_pytree
 
 from thrombojax.dosing.timeline import Schedule, Timeline
 from thrombojax.endpoints import Endpoint
+from thrombojax.errors import InputError, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
-from thrombojax.solve import adjoint, engine, native, tangent
+from thrombojax.solve import adjoint, cuda, cuda_adjoint, engine, native, tangent
 from thrombojax.solve.engine import Cohort
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Watch
+
+MACHINES: Mapping[str, tuple[Any, Any]] = {"native": (native, adjoint), "cuda": (cuda, cuda_adjoint)}
+"""By backend: trajectories (with tangents), and their reverse."""
 
 
 class Moving(NamedTuple):
@@ -57,14 +62,16 @@ def solve(
     accuracy: float = 1e-4,
     parameters: Mapping[str, Any] | None = None,
     y0: Any = None,
-    memory: int = adjoint.MEMORY,
+    backend: str = "auto",
+    memory: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(endpoints `[patient]`, saved `[day, patient]`) of prepared patients; differentiable in all that is traced.
 
     schedule: its times, amounts and rates may be traced; parameters: leaf name -> `[patient]`, in place of the cohort's; y0: a
-    State of `[patient]`, in place of the cohort's (which does not follow the parameters). memory: bytes for the way back.
-    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises
-    CannotTranslate or NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
+    State of `[patient]`, in place of the cohort's (which does not follow the parameters). backend: `cuda`, `native`, or `auto`:
+    GPUs where there are any. memory: bytes for the way back. Steps are those of the cohort's own rates. A patient without a
+    result is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path
+    (`solve.xla.trajectory` differentiates everywhere).
     """
     dtype = engine.dtype_of(precision)
     tableau = method(model)
@@ -92,24 +99,41 @@ def solve(
     )
     keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
     fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule))
-    ways = _Ways(model, plan, cohort, precision, wrt, factor, memory)
+    ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory)
     return _differentiable(ways)(moving, fixed)
+
+
+def choose(backend: str, model: Model, precision: str) -> str:
+    """`cuda` where that runs and is not ruled out, else `native`; a warning says why not what was asked for."""
+    if backend not in ("auto", *MACHINES):
+        raise InputError(unknown("backend", "backend", backend, ("auto", *MACHINES)))
+    if backend == "native" or (backend == "auto" and "cuda" not in model.backends):
+        return "native"
+    why = cuda.unusable(model, precision)
+    if why is not None and backend == "cuda":
+        warnings.warn(f"backend cuda: {why}; native runs instead", RuntimeWarning, stacklevel=3)
+    return "cuda" if why is None else "native"
 
 
 class _Ways(NamedTuple):
     """What the kernels of one problem are called with besides arrays."""
 
+    backend: str
     model: Model
     plan: Plan
     cohort: Cohort
     precision: str
     wrt: tuple[int, ...]
     factor: np.ndarray
-    memory: int
+    memory: int | None
 
     @property
     def dtype(self) -> Any:
         return engine.dtype_of(self.precision)
+
+    @property
+    def machine(self) -> Any:
+        return MACHINES[self.backend][0]
 
     def problem(self, moving: Moving, fixed: Fixed) -> tuple[Any, Any, Timeline, Watch]:
         """Arguments of the kernels, on the host: p, y0, timeline, watch."""
@@ -131,50 +155,34 @@ class _Ways(NamedTuple):
         return one, {name: jax.ShapeDtypeStruct((days, n), self.dtype) for name in self.plan.save}
 
     def forward(self, moving: Moving, fixed: Fixed) -> Any:
-        made = native.kernel(self.model, self.plan, self.precision)
-        return self._through(made, self.plan, self.problem(moving, fixed), fixed.keep)
-
-    def _through(self, made: Any, plan: Plan, problem: Any, keep: Any) -> Any:
-        ends, saved = jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), self.shapes(keep))
-        for level in np.unique(self.factor[self.factor > 0]):
-            rows = np.flatnonzero(self.factor == level)
-            p, y0, line, watch = problem
-            finite = native.run(made, plan, p, y0, line, watch, float(level), np.asarray(keep), rows, ends, saved)
+        made = self.machine.kernel(self.model, self.plan, self.precision)
+        p, y0, line, watch = self.problem(moving, fixed)
+        ends, saved = jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), self.shapes(fixed.keep))
+        for level, rows in self.levels():
+            given = (p, y0, line, watch, level, np.asarray(fixed.keep), rows)
+            finite = self.machine.run(made, self.plan, *given, ends, saved)
             for values in (*ends.values(), *saved.values()):
                 values[..., rows[~finite]] = np.nan
         return ends, saved
 
     def push(self, moving: Moving, fixed: Fixed, tangents: Moving) -> Any:
-        made = tangent.kernel(self.model, self.plan, self.precision, self.wrt)
+        made = tangent.kernel(self.machine, self.model, self.plan, self.precision, self.wrt)
         p, y0, line, watch = self.problem(moving, fixed)
         tangents = jax.tree.map(np.asarray, tangents)
         ends, saved = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.shapes(fixed.keep))
-        for level in np.unique(self.factor[self.factor > 0]):
-            rows = np.flatnonzero(self.factor == level)
-            tangent.run(
-                made,
-                self.plan,
-                p,
-                y0,
-                line,
-                watch,
-                float(level),
-                np.asarray(fixed.keep),
-                rows,
-                self.wrt,
-                tangents,
-                ends,
-                saved,
-            )
+        for level, rows in self.levels():
+            given = (p, y0, line, watch, level, np.asarray(fixed.keep), rows, self.wrt, tangents)
+            tangent.run(self.machine, made, self.plan, *given, ends, saved)
         return ends, saved
 
     def pull(self, moving: Moving, fixed: Fixed, cotangents: Any) -> Moving:
-        made = adjoint.kernel(self.model, self.plan, self.precision, self.wrt)
+        back = MACHINES[self.backend][1]
+        made = back.kernel(self.model, self.plan, self.precision, self.wrt)
         ends, saved = jax.tree.map(np.asarray, cotangents)
         p, y0, line, watch = self.problem(moving, fixed)
-        found = adjoint.run(
-            made, self.plan, p, y0, line, watch, self.factor, np.asarray(fixed.keep), self.wrt, ends, saved, self.memory
-        )
+        keep = np.asarray(fixed.keep)
+        saved = {name: _gathered(values, keep, len(line.steps)) for name, values in saved.items()}
+        found = back.run(made, self.plan, p, y0, line, watch, self.factor, keep, self.wrt, ends, saved, self.memory)
         n = len(self.factor)
         rows = np.stack(found.parameters) if found.parameters else np.zeros((0, n))
         return Moving(
@@ -183,6 +191,19 @@ class _Ways(NamedTuple):
                 for a in (rows, np.stack(found.y0), found.start, found.length, found.dose, found.rate)
             )
         )
+
+    def levels(self) -> list[tuple[float, np.ndarray]]:
+        """Each factor on the steps, and the patients who have it."""
+        return [
+            (float(level), np.flatnonzero(self.factor == level)) for level in np.unique(self.factor[self.factor > 0])
+        ]
+
+
+def _gathered(values: np.ndarray, keep: np.ndarray, segments: int) -> np.ndarray:
+    """Cotangents of days `[day, patient]` where kernels look for them: with the last of the days that share a bound."""
+    found = np.zeros_like(values)
+    np.add.at(found, native.places(keep, segments)[keep], values)
+    return found
 
 
 def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:

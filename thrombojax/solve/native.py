@@ -4,7 +4,7 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -57,6 +57,13 @@ class Job(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64 if name in _WHOLE else ctypes.c_void_p) for name in _FIELDS]
 
 
+class Dots(NamedTuple):
+    """How fast the ends of segments move, for a kernel that has tangents: `[segment]`."""
+
+    start_dot: np.ndarray
+    length_dot: np.ndarray
+
+
 class Kernel:
     """A compiled kernel: its program, its library, and how many patients share a vector."""
 
@@ -68,7 +75,11 @@ class Kernel:
 @functools.lru_cache(maxsize=64)
 def kernel(model: Model, plan: Plan, precision: str) -> Kernel:
     """Trace, print, compile and load. Raises CannotTranslate, NoCompiler, or RunError for an unsafe cache."""
-    program = trace_program(model, plan)
+    return made(trace_program(model, plan), precision)
+
+
+def made(program: Program, precision: str) -> Kernel:
+    """Print, compile and load."""
     library = build.load(emit_c.source(program, precision))
     return Kernel(program, library, np.float32 if precision == "f32" else np.float64)
 
@@ -112,12 +123,13 @@ def run(
     saved: Mapping[str, np.ndarray],
     care: Care | None = None,
     ledger: Mapping[str, np.ndarray] | None = None,
+    dots: Dots | None = None,
 ) -> np.ndarray:
     """Simulate patients `rows` and write their places of `endpoints` (`[patient]`) and `saved` (`[day, patient]`).
 
     p, y0: structs of float64 `[patient]` arrays; all C-ordered; keep: `[day]` bounds whose values are saved; care: of a plan
-    with a clinic; ledger: entry -> `[visit, patient]`, written where it is asked for. Returns, per row, whether the state
-    stayed finite.
+    with a clinic; ledger: entry -> `[visit, patient]`, written where it is asked for; dots: of a kernel with tangents.
+    Returns, per row, whether the state stayed finite.
     """
     if not len(rows):
         return np.zeros(0, bool)
@@ -127,15 +139,22 @@ def run(
     given.ledger = hold.pointers([(ledger or {}).get(name) for name in LEDGER])
     given.saved = hold.pointers([saved.get(name) for name in made.program.observables])
     given.endpoint = hold.pointers([endpoints[name] for name in made.program.endpoints])
+    if dots is not None:
+        given.start_dot, given.length_dot = (hold.array(dot) for dot in dots)
+        # A propagator of an unchanged step may have another tangent: its segment's ends move differently.
+        given.changed = hold.array(np.ones(len(timeline.steps)), np.uint8)
     in_turns(made.library.thrombojax_run, given, made.lanes)
-    if timeline.each:
-        return finite[rows] != 0
-    place = places(keep, len(timeline.steps))
-    for day, written in enumerate(place[keep]):  # days nearer to each other than bounds are have one place
+    if not timeline.each:
+        spread(saved, keep, len(timeline.steps), rows)
+    return finite[rows] != 0
+
+
+def spread(saved: Mapping[str, np.ndarray], keep: np.ndarray, segments: int, rows: np.ndarray) -> None:
+    """Days nearer to each other than bounds are have one place, which was written: the others get its values."""
+    for day, written in enumerate(places(keep, segments)[keep]):
         if written != day:
             for values in saved.values():
                 values[day, rows] = values[written, rows]
-    return finite[rows] != 0
 
 
 def in_turns(function: Callable[..., Any], given: Job, lanes: int) -> None:

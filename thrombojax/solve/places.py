@@ -27,17 +27,16 @@ class Place(Protocol):
     host: bool
 
     def load(self, text: str) -> Any:
-        """The functions of a text."""
+        """The kernels of a text."""
 
     def memory(self) -> Any:
-        """A context in which arrays live; `put`, `room` and `back` are its verbs."""
+        """A context in which arrays live; `put`, `room`, `scratch` and `back` are its verbs."""
 
     def most(self) -> int:
         """Bytes that a launch may take."""
 
-    def share(self, made: Any, job: ctypes.Structure) -> None: ...
-
-    def course(self, made: Any, job: ctypes.Structure, patients: int) -> None: ...
+    def call(self, made: Any, name: str, job: ctypes.Structure, threads: int) -> None:
+        """Run a kernel, after those before it; `back` waits for them all."""
 
 
 class HostMemory:
@@ -52,6 +51,10 @@ class HostMemory:
         return int(array.ctypes.data)
 
     room = put
+
+    def scratch(self, size: int) -> Pointer:
+        """The address of so many bytes, for kernels alone."""
+        return self.put(np.empty(size, np.uint8))
 
     def back(self, address: Pointer, array: np.ndarray) -> None:
         """Nothing: `array` is what lies there."""
@@ -72,17 +75,12 @@ class Host:
     def most(self) -> int:
         return 1 << 30
 
-    def share(self, made: Any, job: ctypes.Structure) -> None:
-        made.thrombojax_share_host(ctypes.byref(job))
-
-    def course(self, made: Any, job: ctypes.Structure, patients: int) -> None:
+    def call(self, made: Any, name: str, job: ctypes.Structure, threads: int) -> None:
         cores = os.cpu_count() or 1
-        edges = [patients * k // cores for k in range(cores + 1)]
+        edges = [ctypes.c_int64(threads * k // cores) for k in range(cores + 1)]
+        function, given = getattr(made, f"{name}_host"), ctypes.byref(job)
         with ThreadPoolExecutor(cores) as pool:
-            run = lambda k: made.thrombojax_course_host(  # noqa: E731
-                ctypes.byref(job), ctypes.c_int64(edges[k]), ctypes.c_int64(edges[k + 1])
-            )
-            list(pool.map(run, range(cores)))
+            list(pool.map(lambda k: function(given, edges[k], edges[k + 1]), range(cores)))
 
 
 class NoGpu(RunError):
@@ -143,8 +141,12 @@ class GpuMemory:
 
     def room(self, array: np.ndarray) -> Pointer:
         """The address of as many bytes as the array has."""
+        return self.scratch(array.nbytes)
+
+    def scratch(self, size: int) -> Pointer:
+        """The address of so many bytes, for kernels alone."""
         address = ctypes.c_uint64()
-        self.driver("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(array.nbytes, 1)))
+        self.driver("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
         self.held.append(address.value)
         return address.value
 
@@ -192,17 +194,13 @@ class Gpu:
         return value.value
 
     def load(self, text: str) -> Any:
-        """(share, course)"""
+        """The module."""
         if text not in self.made:
             self.driver("cuCtxSetCurrent", self.context)
             cubin = nvrtc.load(nvrtc.find(self.driver.version // 1000), text, self.target)
             module = ctypes.c_void_p()
             self.driver("cuModuleLoadData", ctypes.byref(module), cubin)
-            functions = []
-            for name in (b"thrombojax_share", b"thrombojax_course"):
-                functions.append(ctypes.c_void_p())
-                self.driver("cuModuleGetFunction", ctypes.byref(functions[-1]), module, name)
-            self.made[text] = tuple(functions)
+            self.made[text] = module
         return self.made[text]
 
     @contextmanager
@@ -221,16 +219,12 @@ class Gpu:
         self.driver("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
         return free.value // 2
 
-    def share(self, made: Any, job: ctypes.Structure) -> None:
-        self._launch(made[0], job, 1, 1)
-
-    def course(self, made: Any, job: ctypes.Structure, patients: int) -> None:
-        self._launch(made[1], job, -(-patients // BLOCK), BLOCK)
-        self.driver("cuCtxSynchronize")
-
-    def _launch(self, function: Any, job: ctypes.Structure, blocks: int, threads: int) -> None:
+    def call(self, made: Any, name: str, job: ctypes.Structure, threads: int) -> None:
+        function = ctypes.c_void_p()
+        self.driver("cuModuleGetFunction", ctypes.byref(function), made, name.encode())
         given = (ctypes.c_void_p * 1)(ctypes.addressof(job))
-        self.driver("cuLaunchKernel", function, blocks, 1, 1, threads, 1, 1, 0, None, given, None)
+        block = min(threads, BLOCK)
+        self.driver("cuLaunchKernel", function, -(-threads // block), 1, 1, block, 1, 1, 0, None, given, None)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,0 +1,119 @@
+"""Reverse mode on GPUs: one patient a thread, what is recorded on the way there in the GPU's memory."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thrombojax.codegen import adjoint
+from thrombojax.dosing.timeline import Timeline
+from thrombojax.models.protocol import Model
+from thrombojax.solve import chunks, cuda, places
+from thrombojax.solve.adjoint import Cotangents, recorded, windows
+from thrombojax.solve.pieces import Plan
+from thrombojax.solve.places import Place
+from thrombojax.solve.xla import Watch
+
+FILL = 1 << 15
+"""Patients whose records should fit at once: as many as an H100 has threads of this kernel."""
+
+
+@functools.lru_cache(maxsize=64)
+def kernel(model: Model, plan: Plan, precision: str, wrt: tuple[int, ...]) -> cuda.Kernel:
+    """Trace and transpose; raises as `cuda.kernel` does."""
+    return cuda.made(adjoint.build(model, plan, wrt), precision)
+
+
+def run(
+    made: cuda.Kernel,
+    plan: Plan,
+    p: Any,
+    y0: Any,
+    timeline: Timeline,
+    watch: Watch,
+    factor: np.ndarray,
+    keep: np.ndarray,
+    wrt: Sequence[int],
+    endpoints: Mapping[str, np.ndarray],
+    saved: Mapping[str, np.ndarray],
+    memory: int | None = None,
+    on: Sequence[Place] | None = None,
+) -> Cotangents:
+    """What `adjoint.run` does. memory: bytes that a place may take at once, half of what is free where not said."""
+    on = places.gpus() if on is None else on
+    program, n, columns = made.program, len(factor), len(plan.columns)
+    room = min(place.most() for place in on) if memory is None else memory
+    parameters = {k: np.zeros(n, made.dtype) for k in wrt}
+    first = [np.zeros(n, made.dtype) for _ in range(program.states)]
+    common = np.zeros((len(timeline.steps), 2 + 2 * columns))
+    for level in np.unique(factor[factor > 0]):
+        rows = np.flatnonzero(factor == level)
+        case = _Back(made, plan, p, y0, timeline, watch, float(level), keep, rows, tuple(saved))
+        case.divide(room // min(-(-len(rows) // len(on)), FILL))
+        case.endpoint_ = [np.asarray(endpoints[name], made.dtype) for name in program.endpoints]
+        case.saved_ = [np.asarray(values, made.dtype) for values in saved.values()]
+        case.parameters, case.first = [parameters[k] for k in program.wrt], first
+        chunks.everywhere(case, on, room)
+        common += case.sums.sum(axis=0).reshape(common.shape)
+    start, length, dose, rate = np.split(common, [1, 2, 2 + columns], axis=1)
+    return Cotangents(start[:, 0], length[:, 0], dose, rate, list(parameters.values()), first)
+
+
+class _Back(cuda.Course):
+    """The way back of one run. parameters, first: cotangents `[patient]`, written; sums: `[batch, number]` of the others."""
+
+    endpoint_: Sequence[np.ndarray]
+    saved_: Sequence[np.ndarray]
+    parameters: Sequence[np.ndarray]
+    first: Sequence[np.ndarray]
+
+    def divide(self, room: int) -> None:
+        """Choose windows: the longest whose records fit into so many bytes."""
+        program, steps = self.made.program, self.lines["steps"]
+        self.window, record = windows(program, steps, room // self.made.dtype.itemsize)
+        each = recorded(program, steps)
+        ahead = np.cumsum(each) - each
+        self.mark = ahead - ahead[np.arange(len(steps)) // self.window * self.window]
+        self.shares = len(steps) * (2 + 2 * program.sizes.get("dose", 0))
+        self.sums = np.zeros((-(-len(self.rows) // chunks.LEAST), self.shares))
+        checkpoints = -(-len(steps) // self.window) * (program.states + program.sizes.get("c", 0))
+        self.kept = {"record": record, "checkpoint": checkpoints, "shares": self.shares}
+
+    @property
+    def each(self) -> int:
+        numbers = len(self.first) + len(self.parameters) + sum(self.kept.values())
+        return super().each + self.made.dtype.itemsize * numbers
+
+    def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            **super().inputs(rows),
+            "endpoint_": np.asarray([values[rows] for values in self.endpoint_], self.made.dtype),
+            "saved_": np.asarray([values[:, rows] for values in self.saved_], self.made.dtype),
+            "mark": self.mark.astype(np.int64),
+        }
+
+    def outputs(self, n: int) -> dict[str, np.ndarray]:
+        return {
+            "finite": np.empty(n, np.uint8),
+            "p_": np.empty((len(self.parameters), n), self.made.dtype),
+            "y0_": np.empty((len(self.first), n), self.made.dtype),
+            "sums": np.empty((-(-n // chunks.LEAST), self.shares)),
+        }
+
+    def scratch(self) -> dict[str, int]:
+        return {name: self.made.dtype.itemsize * values for name, values in self.kept.items()}
+
+    def prepare(self, job: Any) -> None:
+        job.per_window = self.window
+
+    def kernels(self, n: int) -> list[tuple[str, int]]:
+        return [("thrombojax_back", n), ("thrombojax_sum", -(-n // chunks.LEAST) * self.shares)]
+
+    def take(self, chunk: slice, out: Mapping[str, np.ndarray]) -> None:
+        rows = self.rows[chunk]
+        for into, name in ((self.parameters, "p_"), (self.first, "y0_")):
+            for values, found in zip(into, out[name], strict=True):
+                values[rows] = found
+        at = chunk.start // chunks.LEAST
+        self.sums[at : at + len(out["sums"])] = out["sums"]
