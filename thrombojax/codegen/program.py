@@ -158,7 +158,7 @@ def setting(model: Model, plan: Plan) -> Setting:
         known, nodes = exact.states, tuple(exact.at)
 
     def inject(y: Any, p: Any, dose: Any) -> Any:
-        return pieces.inject(into(p), dose, y)
+        return pieces.inject(model, into(p), dose, y)
 
     def propagate(p: Any, u: Inputs, rate: Any, h: Any, y: Any) -> Any:
         found = pieces.exact(model, plan, p, u, rates(p, rate), h)

@@ -86,6 +86,9 @@ class Model:
     defaults: Any
     """Parameters of the typical patient: floats, one per leaf."""
     steps_per_day: float
+    positive: tuple[str, ...] = ()
+    """State leaves of the size of 1 or more that are never below 0, unless steps were too long: a patient where one is has no
+    result at those steps."""
     baseline: Callable[[Any], Any] | None = None
     linear_block: Callable[[Any, Inputs], LinearBlock] | None = None
     breakpoints: Callable[[Any], Breakpoints] = _no_breakpoints

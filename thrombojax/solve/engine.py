@@ -40,6 +40,10 @@ BLOCK = {"cuda": 128, "native": 16, "xla": 1024, "reference": 64}
 of vmap."""
 STABLE = 0.9
 """Largest step x rate that is allowed, of the interval on which the stepper is stable."""
+Parts = Sequence[tuple[np.float32, np.ndarray]]
+"""Factors on the steps, and the patients of each."""
+AGAIN = 4.0
+"""Times the steps of a patient whom its own left without a result: the bound of its rates was too low for where it went."""
 MOST_REFINE = 64
 
 OK, NOT_FINITE, NO_BASELINE, TOO_STIFF = 0, 1, 2, 3
@@ -159,7 +163,6 @@ def solve(
     rate = cohort.rate if clinic is None or care is None else fastest(model, cohort, clinic, care)
     factor = buckets(model, rate, tableau) if backend != "reference" else np.ones(cohort.n)
     status[(status == OK) & (factor == 0)] = TOO_STIFF
-    refine = {level: np.float32(level * refinement(accuracy)) for level in np.unique(factor)}
     machine: Any = {"native": native, "cuda": cuda}.get(backend)
     try:
         made = machine.kernel(model, plan, precision) if machine is not None else None
@@ -168,26 +171,34 @@ def solve(
             raise
         warnings.warn(f"backend {backend}: {error}; xla runs instead", RuntimeWarning, stacklevel=2)
         backend, made = "xla", None
-    if made is not None:
-        for level, steps in refine.items():
-            mine = np.flatnonzero((status == OK) & (factor == level))
-            finite = machine.run(
-                made,
-                plan,
-                cohort.p,
-                cohort.y0,
-                schedule.timeline,
-                watch,
-                float(steps),
-                keep,
-                mine,
-                result,
-                saved,
-                care,
-                ledger,
-            )
-            status[mine[~finite]] = NOT_FINITE
+    level = np.where(status == OK, factor, 0.0)
+
+    def done(cross: Callable[[Parts], None]) -> Solution:
+        """Once at each patient's level, and once more with AGAIN times the steps for those whom that left without a result."""
+
+        def go(levels: np.ndarray) -> None:
+            parts = [
+                (np.float32(x * refinement(accuracy)), np.flatnonzero(levels == x)) for x in np.unique(levels) if x
+            ]
+            status[levels > 0] = OK
+            cross(parts)
+
+        go(level)
+        if backend != "reference" and np.any(status == NOT_FINITE):
+            go(np.where(status == NOT_FINITE, AGAIN * level, 0.0))
         return _solution(result, saved, status, ledger, bounds)
+
+    if made is not None:
+
+        def crossed(parts: Parts) -> None:
+            for steps, mine in parts:
+                finite = machine.run(
+                    made, plan, cohort.p, cohort.y0, schedule.timeline, watch, float(steps), keep, mine, result, saved, care,
+                    ledger,
+                )  # fmt: skip
+                status[mine[~finite]] = NOT_FINITE
+
+        return done(crossed)
     each = schedule.timeline.each
     constants: Any = () if each else jax.tree.map(lambda a: _as(a, dtype), (schedule.timeline, watch, keep))
     written = np.zeros(rows, np.int32)  # bounds of the ledger's rows
@@ -195,13 +206,13 @@ def solve(
         written[care.acts[care.acts >= 0]] = np.flatnonzero(care.acts >= 0)
     run = _compiled(model, plan, backend)
 
-    def launch(device: Any, block: np.ndarray) -> None:
+    def launch(device: Any, block: np.ndarray, refine: np.float32) -> None:
         rows = np.resize(block, BLOCK[backend])
         with jax.enable_x64(dtype == np.float64), jax.default_device(device):
             p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
             mine = None if care is None else _of(care, rows, dtype)
             line, look, kept = constants if not each else _of_each(schedule.timeline, watch, keep, rows, dtype)
-            out = run(p, y0, line, look, refine[factor[block[0]]], kept, mine, written)
+            out = run(p, y0, line, look, refine, kept, mine, written)
             take = slice(0, len(block))
             for name, values in out.endpoints.items():
                 result[name][block] = np.asarray(values)[take]
@@ -211,14 +222,12 @@ def solve(
                 ledger[name][:, block] = np.asarray(values)[:, take]
             status[block[~np.asarray(out.finite)[take]]] = NOT_FINITE
 
-    blocks = [
-        members[start : start + BLOCK[backend]]
-        for level in refine
-        for members in [np.flatnonzero((status == OK) & (factor == level))]
-        for start in range(0, len(members), BLOCK[backend])
-    ]
-    _everywhere(launch, blocks)
-    return _solution(result, saved, status, ledger, bounds)
+    def launched(parts: Parts) -> None:
+        size = BLOCK[backend]
+        blocks = [(mine[k : k + size], steps) for steps, mine in parts for k in range(0, len(mine), size)]
+        _everywhere(launch, blocks)
+
+    return done(launched)
 
 
 def _solution(
@@ -290,7 +299,7 @@ def workers() -> list[Any]:
     return devices[:1] * (len(mine(0)) if mine else os.cpu_count() or 1)
 
 
-def _everywhere(launch: Callable[[Any, np.ndarray], None], blocks: Sequence[np.ndarray]) -> None:
+def _everywhere(launch: Callable[..., None], blocks: Sequence[tuple[Any, ...]]) -> None:
     """Launch every block: one thread per core of the host, or one per accelerator.
 
     On the host all threads share one device and one program. Several host devices under `shard_map` are no faster and give
@@ -299,16 +308,16 @@ def _everywhere(launch: Callable[[Any, np.ndarray], None], blocks: Sequence[np.n
     devices = workers()
     if not blocks:
         return
-    launch(devices[0], blocks[0])  # compiles once, before the others need the program
+    launch(devices[0], *blocks[0])  # compiles once, before the others need the program
     with ThreadPoolExecutor(len(devices), thread_name_prefix="thrombojax-block") as pool:
         free = queue.SimpleQueue[Any]()
         for device in devices:
             free.put(device)
 
-        def next_free(block: np.ndarray) -> None:
+        def next_free(block: tuple[Any, ...]) -> None:
             device = free.get()
             try:
-                launch(device, block)
+                launch(device, *block)
             finally:
                 free.put(device)
 

@@ -180,9 +180,20 @@ def look(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor: 
     return Visit(policy.observed(rule, values[plan.observables.index(COUNT)], factor)[0], memory)
 
 
-def inject(into: Sequence[Sequence[Target]], dose: Sequence[Scalar], flat: Sequence[Any]) -> Flat:
-    """State after the boluses of a bound: column after column, so that a share is of what the columns before it left."""
+NEGATIVE = -1e-4
+"""Below it a state that is never below 0 is a sign of steps too long, not of rounding."""
+
+
+def inject(model: Model, into: Sequence[Sequence[Target]], dose: Sequence[Scalar], flat: Sequence[Any]) -> Flat:
+    """State after the boluses of a bound: column after column, so that a share is of what the columns before it left.
+
+    A state that steps have made impossible is not a number from here on.
+    """
     after = list(flat)
+    for i, name in enumerate(struct.names(model.State)):
+        if name in model.positive:
+            impossible = jax.lax.stop_gradient(jnp.sqrt(jnp.minimum(after[i], NEGATIVE)))
+            after[i] = jnp.where(after[i] < NEGATIVE, impossible, after[i])
     for c, places in enumerate(into):
         for i, factor, share in places:
             given = dose[c] * factor

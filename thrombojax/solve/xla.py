@@ -95,7 +95,7 @@ def trajectory(
             here = at.slot >= 0
             dose = [jnp.where(here, d, 0.0) for d in dose]
             memory = jax.tree.map(lambda new, old: jnp.where(here, new, old), given, memory)
-        flat = pieces.inject(into, dose, flat)
+        flat = pieces.inject(model, into, dose, flat)
         rates = pieces.infuse(into, line.rate) if plan.infusions else {}
         steps = counted(line.steps, refine)
         h = line.length / jnp.maximum(steps, 1).astype(dtype)

@@ -102,6 +102,7 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         max_rate=core.max_rate,
         defaults=struct.build(parameters, _values(parameter_set)),
         steps_per_day=STEPS_PER_DAY,
+        positive=("thrombopoietin.tpo", "receptor.platelet_mpl", "platelets.age_1"),
         weight="body.weight",
         parameter_set=parameter_set,
         sites={d.name: d.site for d in loaded if d.site},

@@ -128,8 +128,8 @@ def observe(y: Any, p: Any, effect: Effect) -> Obs:
 def max_rate(p: Any) -> Scalar:
     """Bound of the fastest rate per day: endomitosis at full drive, sites lost with platelets and internalised, or TPO clearance.
 
-    The sinks are allowed to grow 6.5-fold: 10 ug/kg of romiplostim intravenously reaches 5.9-fold (8.8 per day). Sites are
-    internalised at their fullest where ligand saturates them.
+    The sinks are allowed to grow 6.5-fold: 10 ug/kg of romiplostim intravenously reaches 5.9-fold (8.8 per day); a marrow that
+    amplifies more lets them grow by more. Sites are internalised at their fullest where ligand saturates them.
     """
     ladder = p.megakaryocytes.endomitosis_rate * (
         p.megakaryocytes.endomitosis_max * (1.0 + p.regulators.tgfb_inhibition) * (1.0 - p.megakaryocytes.exit_8n)
@@ -138,5 +138,6 @@ def max_rate(p: Any) -> Scalar:
     ref = platelets.reference(p.platelets)
     leave = ref.ageing + platelets.loss(0.0, NONE, p.platelets)
     sites = leave + p.receptor.mpl_internalisation * receptor.half_saturation(p.receptor)
-    sink = p.thrombopoietin.tpo_turnover * 6.5
+    steep = jnp.maximum(p.megakaryocytes.cfu_gain_max / 7.1, 1.0)  # of two stages, x the marrow of parameter set 1
+    sink = p.thrombopoietin.tpo_turnover * 6.5 * steep**2
     return jnp.maximum(jnp.maximum(ladder, sites), jnp.maximum(sink, niche.fastest(p.niche)))
