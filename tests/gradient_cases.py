@@ -125,7 +125,7 @@ def itp(drug: str, n: int = 9) -> Case:
 
 @functools.cache
 def user(n: int = 13) -> Case:
-    """Oral doses, boluses and infusions that overlap."""
+    """Oral doses, boluses and infusions that overlap, and an apheresis: a share of what there is."""
     model = registry.build(USER)
     draw = np.random.default_rng(5)
     spread = {
@@ -135,8 +135,9 @@ def user(n: int = 13) -> Case:
     return Case(
         model,
         model.patients(**spread, initial_amount=[1.5] * n),
-        (Column(("drug", "oral"), False), Column(("drug", "iv"), True)),
+        (Column(("drug", "oral"), False), Column(("drug", "iv"), True), Column(("apheresis", "procedure"), False)),
         (
+            (6.171, 30.0, 0.0, 2),
             (0.437, 10.0, 0.0, 0),
             (2.213, 0.05, 0.523, 1),
             (2.591, 0.03, 4.117, 1),

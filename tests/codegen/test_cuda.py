@@ -15,6 +15,7 @@ from thrombojax.codegen import adjoint, emit_cuda, nvrtc, tangent
 from thrombojax.codegen.program import build
 from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.timeline import Column
+from thrombojax.drugs import names as drug_names
 from thrombojax.models import registry
 from thrombojax.patients.population import prepare
 from thrombojax.solve import cuda
@@ -69,10 +70,14 @@ BUDGET = {
 }
 
 
+SINGLE = {f"{drug} alone, cohort, f32": (COURSE, "feedback", (drug,), True, "f32", 255, 0) for drug in drug_names()}
+"""Studies of one drug hold without spills."""
+
+
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
-@pytest.mark.parametrize("name", BUDGET)
+@pytest.mark.parametrize("name", [*BUDGET, *(pytest.param(name, marks=pytest.mark.slow) for name in SINGLE)])
 def test_registers(name, tmp_path, record_property):
-    of, model, drugs, cohort, precision, most, spilled = BUDGET[name]
+    of, model, drugs, cohort, precision, most, spilled = (BUDGET | SINGLE)[name]
     text = emit_cuda.source(program(model, drugs, of), precision, shared(drugs) if cohort else frozenset())
     source = tmp_path / "kernel.cu"
     source.write_text(text)

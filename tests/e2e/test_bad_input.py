@@ -31,7 +31,10 @@ WRONG = {
     "a cohort": (changed(patients={"cohort": "ipt"}), "patients.cohort: unknown cohort 'ipt'", "did you mean 'itp'?"),
     "a cohort of a model without": (changed(ITP, study={"model": "wang2010"}), "model wang2010 has none"),
     "a model": (changed(study={"model": "fedback"}), "study.model: unknown model", "did you mean 'feedback'?"),
-    "a parameter set": (changed(study={"parameter_set": "2"}), "study.parameter_set: unknown parameter set '2'"),
+    "a parameter set": (
+        changed(study={"parameter_set": "3"}),
+        "study.parameter_set: unknown parameter set '3'; allowed: 1, 2",
+    ),
     "a drug": (arm("romiplostin 3 ug/kg sc once"), "unknown drug 'romiplostin'", "did you mean 'romiplostim'?"),
     "a drug of another model": (
         changed(WANG, arm=[{"name": "e", "regimen": "eltrombopag 50 mg oral once"}]),
@@ -55,7 +58,7 @@ WRONG = {
     ),
     "an ambiguous observable": (
         changed(output={"observables": ["concentration"]}),
-        "may be any of avatrombopag.concentration, eltrombopag.concentration, lusutrombopag.concentration, romiplostim",
+        "may be any of avatrombopag.concentration, eltrombopag.concentration, hetrombopag.concentration",
     ),
     "one observable twice": (changed(WANG, output={"observables": ["platelets", "platelets"]}), "more than once"),
     "a parameter": (axis(parameter="wieght"), "axis[1].parameter: unknown parameter", "did you mean 'weight'?"),

@@ -12,7 +12,7 @@ from thrombojax.errors import InputError
 from thrombojax.models import registry, struct
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.draw import normal, uniform
-from thrombojax.patients.population import prepare
+from thrombojax.patients.population import Patients, prepare
 
 CLD = ("cld-avatrombopag-low", "cld-avatrombopag-high", "cld-lusutrombopag")
 COHORTS = ("healthy", "itp", "itp-splenectomised", *CLD)
@@ -196,3 +196,43 @@ def test_how_counts_of_trial_cohorts_err_and_wander():
 def test_wrong_observations_and_fluctuations_are_refused(table, wrong):
     with pytest.raises(ValidationError):
         cohorts.Cohort.model_validate({"name": "x", "title": "x", "source": "x", table: wrong})
+
+
+COHORT = """
+name = "mine"
+title = "Mine"
+source = "me"
+[parameters]
+"platelets.lifespan" = { value = 9, unit = "day", source = "me" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("title =", "titel ="), "cohort mine: title: is missing"),
+        (
+            (', source = "me" }', " }"),
+            "platelets.lifespan.source: is missing; needed: it, as every number has a source",
+        ),
+        (('source = "me" }', 'source = "" }'), "platelets.lifespan.source: given ''"),
+        (("value = 9", 'value = "9 d"'), "platelets.lifespan.value: given '9 d'"),
+        (("[parameters]", "[parameters"), "mine.toml: is not TOML"),
+        (('unit = "day"', 'unit = "h"'), "parameters.platelets.lifespan.unit: given 'h'; allowed: 'day'"),
+    ],
+)
+def test_wrong_cohort_files(tmp_path, change, said):
+    (tmp_path / "mine.toml").write_text(COHORT.replace(*change))
+
+    def use():
+        found = cohorts.load((tmp_path,), "mine")
+        prepare(Patients(registry.Source("feedback"), 1, found), tj.model("feedback"))
+
+    with pytest.raises(InputError) as caught:
+        use()
+    assert said in str(caught.value)
+
+
+def test_a_right_cohort_file(tmp_path):
+    (tmp_path / "mine.toml").write_text(COHORT)
+    assert cohorts.load((tmp_path,), "mine").parameters["platelets.lifespan"].value == 9

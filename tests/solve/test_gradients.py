@@ -248,7 +248,9 @@ def compare(ours, theirs, rtol):
     close(ours[2], theirs[2], rtol, "amounts")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", ["wang2010", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n != "wang2010")]
+)
 def test_reverse_mode_against_differences_of_the_kernel(name):
     case = CASES[name]
     compare(case.at[1], differences(case.values, case, 2e-4), 1e-6)

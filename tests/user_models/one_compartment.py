@@ -61,6 +61,7 @@ def make(exact: bool = True) -> Model:
         entries={
             ("drug", "oral"): Entry("mg", {"depot": lambda p: p.bioavailability}, lag=lambda p: p.lag),
             ("drug", "iv"): Entry("mg", {"central": lambda p: 1.0}, infusible=True),
+            ("apheresis", "procedure"): Entry("%", {}, shares={"platelets": lambda p: -0.0125 * p.bioavailability}),
         },
         max_rate=lambda p: p.elimination if exact else p.elimination + p.absorption,
         linear_block=(lambda p, u: LinearBlock(("depot", "central"), ((0, 1, p.absorption), (1, None, p.elimination))))

@@ -171,7 +171,11 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
           for (int k = 0; k < O; k++) v_[k] = b_[k], s_[k] = e_[k];
         }
       }
-      { @dose_@ }
+      {
+        const V *const y = part > restart ? mark[part - 1 - restart] + job->steps[part - 1] * (int64_t)S : checkpoint + w * (S + C);
+        (void)y;
+        { @dose_@ }
+      }
       double *const into = shared + part * (2 + 2 * COLUMNS);
       into[0] += total(start_[0], live), into[1] += total(length_[0], live);
       for (int k = 0; k < COLUMNS; k++) into[2 + k] += total(dose_[k], live), into[2 + COLUMNS + k] += total(rate_[k], live);

@@ -140,6 +140,13 @@ KERNEL(thrombojax_back) {
           UNROLL for (int k = 0; k < O; k++) v_[k] = b_[k], s_[k] = e_[k];
         }
       }
+      if (part > w * job.per_window) {
+        element = READ(job.mark, part - 1) + READ(job.steps, part - 1) * (I64)S;
+        RECALL(y, S);
+      } else {
+        REAL *const from = job.checkpoint + w * (S + C) * job.stride + at;
+        UNROLL for (int k = 0; k < S; k++) y[k] = from[k * job.stride];
+      }
       { @dose_@ }
       REAL *const into = job.shares + part * SHARES * job.stride + at;
       into[0] = start_[0], into[job.stride] = length_[0];

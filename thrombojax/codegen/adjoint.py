@@ -64,8 +64,10 @@ def pullback(g: Graph, f: Function, wrt: Sequence[int]) -> Block:
         found = regroup(g, found, BACK)
     zero = g.constant(0.0)
     places = [g.operations[leaves[k]].value for k in chosen]
-    pairs = zip(places, found, strict=True)
-    return Block(tuple(((f"{array}_", index), node) for (array, index), node in pairs if node != zero))
+    # What a piece changes in place has its new cotangent instead of its old one; all others add up.
+    writes = [(f"{'=' if place in f.out else ''}{place[0]}_", place[1]) for place in places]
+    pairs = zip(writes, found, strict=True)
+    return Block(tuple((write, node) for write, node in pairs if node != zero or write[0].startswith("=")))
 
 
 def _is_carried(g: Graph, node: Node, wrt: Sequence[int]) -> bool:

@@ -28,11 +28,14 @@ def assign(array: str, index: int, value: str) -> str:
 
 
 def cotangents(wrt: Sequence[int], names: Mapping[str, str]) -> Write:
-    """Cotangents add up, but for those of carries, which change hands; wrt: leaves of Parameters, in the order of `p_`."""
+    """Cotangents add up, but for those of carries and of what is changed in place (=), which change hands.
+
+    wrt: leaves of Parameters, in the order of `p_`.
+    """
 
     def write(array: str, index: int, value: str) -> str:
-        if array == "c_":
-            return assign(array, index, value)
+        if array == "c_" or array.startswith("="):
+            return assign(array.lstrip("="), index, value)
         place = f"p_[{wrt.index(index)}]" if array == "p_" else f"{names.get(array, array)}[{index}]"
         return f"{place} = {place} + {value};"
 
@@ -52,11 +55,11 @@ def statements(
     A value is written as soon as it is there, unless the block also reads what it writes: then all are written at the end.
     """
     printer = _Printer(g, dialect, place, known, block)
-    own = {array for (array, _), _ in block.writes}
+    own = {array.lstrip("=") for (array, _), _ in block.writes}
     late = any(array in own for array, _ in g.symbols(block.nodes, known))
     writes: list[str] = []
     for (array, index), node in block.writes:
-        if g.operations[node].name == "symbol" and g.operations[node].value == (array, index):
+        if g.operations[node].name == "symbol" and g.operations[node].value == (array.lstrip("="), index):
             continue
         value = printer.value(node, copy=late)
         (writes if late else printer.lines).append(write(array, index, value))

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from thrombojax.errors import InputError, unknown
+from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.patients.draw import normal, uniform
+
+Source = Annotated[str, Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -17,12 +19,16 @@ class _Strict(BaseModel):
 
 
 class Fixed(_Strict):
-    """A parameter that the cohort sets to another value. low, high: plausible here, where the parameter's own range is not."""
+    """A parameter that the cohort sets to another value. unit: that of the parameter, where the file says it.
+
+    low, high: plausible here, where the parameter's own range is not.
+    """
 
     value: float
+    unit: str | None = None
     low: float | None = None
     high: float | None = None
-    source: str
+    source: Source
 
 
 class LogNormal(_Strict):
@@ -33,7 +39,7 @@ class LogNormal(_Strict):
     median: float | None = None
     low: float = 0.0
     high: float = np.inf
-    source: str
+    source: Source
 
     def at(self, typical: Any, z: np.ndarray) -> np.ndarray:
         centre = typical if self.median is None else self.median
@@ -48,7 +54,7 @@ class Normal(_Strict):
     cv: float
     low: float
     high: float
-    source: str
+    source: Source
 
     def at(self, typical: Any, z: np.ndarray) -> np.ndarray:
         return np.clip(self.mean * (1.0 + self.cv * z), self.low, self.high)
@@ -79,7 +85,7 @@ class Mixture(_Strict):
     """Sub-populations: each patient belongs to one part; the most probable is the typical one."""
 
     name: str
-    source: str
+    source: Source
     parts: tuple[Part, ...]
 
 
@@ -94,7 +100,7 @@ class Anchor(_Strict):
 class Correlation(_Strict):
     pair: tuple[str, str]
     r: float = Field(gt=-1, lt=1)
-    source: str
+    source: Source
 
 
 class Observation(_Strict):
@@ -108,7 +114,7 @@ class Observation(_Strict):
     slow_cv: float = Field(default=0.0, ge=0)
     slow_days: float = Field(default=14.0, gt=0)
     lloq: float = Field(default=0.0, ge=0)
-    source: str
+    source: Source
     status: Literal["read", "recalled", "calibrated", "assumption"]
 
 
@@ -121,7 +127,7 @@ class Fluctuation(_Strict):
     sd: float = Field(ge=0)
     days: float = Field(gt=0)
     every: float = Field(gt=0)
-    source: str
+    source: Source
 
 
 class Cohort(_Strict):
@@ -130,7 +136,7 @@ class Cohort(_Strict):
     name: str
     title: str
     species: str = "human"
-    source: str
+    source: Source
     parameters: Mapping[str, Fixed] = {}
     mixture: tuple[Mixture, ...] = ()
     vary: Mapping[str, Distribution] = {}
@@ -157,12 +163,46 @@ def load(folders: Sequence[Path], name: str) -> Cohort:
     known = names(folders)
     if name not in known:
         raise InputError(unknown("cohort", "cohort", name, known))
-    return Cohort.model_validate(_read(folders, name))
+    found = _read(folders, name)
+    try:
+        return Cohort.model_validate(found)
+    except ValidationError as error:
+        raise InputError(*(_problem(f"cohort {name}", e) for e in error.errors(include_url=False))) from None
+
+
+def _problem(where: str, error: Any) -> Problem:
+    """What is wrong with one key of a cohort's file."""
+    at = ".".join(str(part) for part in error["loc"] if part not in ("log-normal", "normal"))
+    if error["type"] == "missing":
+        return Problem(
+            f"{where}: {at}",
+            "is missing; needed: it, as every number has a source" if at.endswith("source") else "is missing",
+        )
+    said = error["msg"][0].lower() + error["msg"][1:]
+    return Problem(f"{where}: {at}", f"given {error['input']!r:.60}; {said}")
+
+
+def check_units(cohort: Cohort, units: Mapping[str, str]) -> None:
+    """Raises InputError where a file says another unit than the parameter's (`units` by leaf)."""
+    found = [
+        Problem(
+            f"cohort {cohort.name}: parameters.{leaf}.unit",
+            f"given {fixed.unit!r}; allowed: {units[leaf]!r}, the parameter's",
+        )
+        for leaf, fixed in cohort.parameters.items()
+        if fixed.unit is not None and leaf in units and fixed.unit != units[leaf]
+    ]
+    if found:
+        raise InputError(*found)
 
 
 def _read(folders: Sequence[Path], name: str) -> dict[str, Any]:
     at = next(i for i, folder in enumerate(folders) if (folder / f"{name}.toml").exists())
-    found = tomllib.loads((folders[at] / f"{name}.toml").read_text(encoding="utf-8"))
+    path = folders[at] / f"{name}.toml"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(Problem(str(path), f"is not TOML: {error}")) from None
     base = found.pop("base", None)
     if base is None:
         return found

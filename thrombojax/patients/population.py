@@ -85,6 +85,10 @@ def values(patients: Patients, model: Model) -> dict[str, np.ndarray]:
     """Every parameter of every patient by leaf name (`[patient]`, float64), and `count` where it anchors."""
     defaults = struct.as_dict(model.defaults)
     n = patients.n
+    if patients.cohort is not None:
+        cohorts.check_units(
+            patients.cohort, {leaf.name: leaf.quantity.unit for leaf in struct.fields(model.Parameters)}
+        )
     if patients.cohort is None:
         found = {leaf: np.full(n, float(v)) for leaf, v in defaults.items()}
         if patients.index is not None:

@@ -192,8 +192,8 @@ def inject(model: Model, into: Sequence[Sequence[Target]], dose: Sequence[Scalar
     after = list(flat)
     for i, name in enumerate(struct.names(model.State)):
         if name in model.positive:
-            impossible = jax.lax.stop_gradient(jnp.sqrt(jnp.minimum(after[i], NEGATIVE)))
-            after[i] = jnp.where(after[i] < NEGATIVE, impossible, after[i])
+            wrong = jnp.minimum(after[i] - NEGATIVE, 0.0)
+            after[i] = after[i] + jax.lax.stop_gradient(jnp.sqrt(wrong))  # 0, or not a number
     for c, places in enumerate(into):
         for i, factor, share in places:
             given = dose[c] * factor
