@@ -148,9 +148,15 @@ def _ratios(row: Signature, with_: Any, without: Any, changed: int, plain: int) 
         out[name] = a / b if b else np.nan
     counts = [c["platelets"][:, k] for c, k in ((with_, changed), (without, plain))]
     out["nadir"] = float(counts[0].min() / counts[1].min())
-    below = [float((c < 150.0).sum()) for c in counts]
+    below = [_days_below(c, 150.0) for c in counts]
     out["days_below_150"] = below[0] / below[1] if below[1] else np.nan
     return out
+
+
+def _days_below(counts: np.ndarray, threshold: float) -> float:
+    """Time that daily counts, joined by lines, spend below."""
+    a, b = counts[:-1] - threshold, counts[1:] - threshold
+    return float(np.sum((np.maximum(-a, 0.0) + np.maximum(-b, 0.0)) / np.maximum(np.abs(a) + np.abs(b), 1e-300)))
 
 
 def word(ratio: float) -> str:
