@@ -99,6 +99,27 @@ def hazards(path: Path) -> None:
     save(figure, path)
 
 
+def covariates(path: Path) -> None:
+    """The count of four adults on eltrombopag, whose clearance depends on covariates."""
+    model = registry.build(registry.Source("feedback"), ("eltrombopag",))
+    who = {
+        "White man": (0, 0, 0),
+        "White woman": (1, 0, 0),
+        "East Asian woman": (1, 1, 0),
+        "the same, Child-Pugh 8": (1, 1, 8),
+    }
+    female, east_asian, child_pugh = (list(map(float, column)) for column in zip(*who.values(), strict=True))
+    patients = model.patients(female=female, east_asian=east_asian, child_pugh=child_pugh)
+    text = "eltrombopag 50 mg oral daily x 10"
+    found = signatures.together(model, prepare(patients, model), {text: dosing.regimen(text)})[text]["platelets"]
+    figure, axis = plt.subplots(figsize=(6.4, 2.6))
+    for k, name in enumerate(who):
+        axis.plot(found[:43, k], label=name)
+    axis.set(xlabel="day", ylabel="platelets, 1e9/L")
+    axis.legend(fontsize=8)
+    save(figure, path)
+
+
 def courses(names: Sequence[str]) -> dict[str, tuple[str, np.ndarray]]:
     """Drug -> its first regimen and the course of a healthy typical adult on it, all in one program."""
     import tomllib
@@ -185,6 +206,9 @@ def main() -> None:
             elif drawing and name == "hazards":
                 hazards(picture)
                 caption = "Hazards over the count, without risk factors."
+            elif drawing and name == "body":
+                covariates(picture)
+                caption = "Healthy adults on 50 mg of eltrombopag a day for ten days, parameter set 1."
             elif drawing and bars(name, list(zip(rows, found, strict=True)), picture):
                 caption = "The [signature matrix](../../signatures.md), parameter set 1."
             old = (folder / f"{name}.md").read_text(encoding="utf-8") if (folder / f"{name}.md").exists() else ""

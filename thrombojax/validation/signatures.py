@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from thrombojax import dosing
+from thrombojax import dosing, drugs
 from thrombojax.dosing.administer import columns, slots
 from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.timeline import event_times, grid, schedule
+from thrombojax.dosing.titration import labels
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Inputs, Model
 from thrombojax.patients.population import prepare, shared
@@ -50,10 +51,11 @@ class Signature:
 
 
 def rows() -> tuple[Signature, ...]:
+    """The rows of `signatures.toml`, and those that a drug's own file has."""
     found = tomllib.loads((HERE / "signatures.toml").read_text(encoding="utf-8"))
     people = found["patient"]
     out = []
-    for row in found["signature"]:
+    for row in (*found["signature"], *(row for drug in drugs.names() for row in labels(drug).get("signature", ()))):
         given = {**row, "patient": people[row.get("patient", "healthy")]}
         out.append(Signature(**given))
     return tuple(out)
@@ -69,10 +71,10 @@ GROUPS = {
 
 
 def expected_acts() -> dict[str, frozenset[str]]:
-    """Drug -> states of the loop that it acts on at once, as `signatures.toml` says."""
-    said = tomllib.loads((HERE / "signatures.toml").read_text(encoding="utf-8"))["acts_on"]
+    """Drug -> states of the loop that it acts on at once, as its file says."""
     return {
-        drug: frozenset(leaf for word in words for leaf in GROUPS.get(word, (word,))) for drug, words in said.items()
+        drug: frozenset(leaf for word in labels(drug)["acts_on"] for leaf in GROUPS.get(word, (word,)))
+        for drug in drugs.names()
     }
 
 
