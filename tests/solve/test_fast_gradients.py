@@ -33,7 +33,7 @@ def compiler():
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "eltrombopag" else ()) for n in CASES])
 def test_reverse_and_forward_mode_against_central_differences(name):
     """Along a direction of the amounts, the times, the durations, the first state, and of every parameter; jitted."""
     case = CASES[name]()

@@ -21,7 +21,6 @@ PARTS: dict[str, Callable[[Setting], Found]] = {
     "scaling": parts.scaling,
     "linear cost": parts.linear,
 }
-TITRATED = "titrated sweep: not measured, this version has no dosing policies"
 
 
 def bench(
@@ -43,7 +42,7 @@ def bench(
         backends, notes = _backends(known, backend)
         say("arithmetic and memory ceilings")
         ceilings = child.once(workload="ceilings", seconds=sizes.ceilings)
-        found = Found([], {}, [TITRATED, *notes])
+        found = Found([], {}, [*notes])
         with tempfile.TemporaryDirectory(prefix="thrombojax-bench-") as folder:
             setting = Setting(sizes, backends, precisions, machine.cores(), folder, backend or "auto")
             for name in chosen:
