@@ -39,6 +39,9 @@ def build(results: Results, most_rows: int) -> list[Table]:
     grid = thin(results.sizes, max(len(results.arms.values), most_rows // lines))
     cells = list(product(*grid))
     made = [_values(results, cells)]
+    published = [f"{v.name} {v.published}" for v in results.endpoints if v.published]
+    if published:
+        made[0] = _with_notes(made[0], f"Published: {'; '.join(published)}.")
     reference = reference_arm(results)
     others = [cell for cell in cells if cell[-1] != reference]
     if reference is not None and others:

@@ -34,13 +34,14 @@ class Axis:
 class Variable:
     """An endpoint (axis..., arm, patient) or a trajectory (axis..., arm, time, patient); with trials after `arm`.
 
-    yes_no: 1 or 0 in the file, reported as a share in %.
+    yes_no: 1 or 0 in the file, reported as a share in %; published: what the study says that a trial found.
     """
 
     name: str
     label: str
     unit: str
     yes_no: bool = False
+    published: str = ""
 
     @property
     def of_days(self) -> bool:
@@ -105,7 +106,8 @@ def _results(file: h5py.File, path: Path) -> Results:
             raise InputError(Problem(str(path), f"{name!r} has the axes {axes}, other variables have {names}"))
         names = axes
         yes_no = data.attrs.get("reducer") in YES_NO
-        found[role].append(Variable(name, _label(data, name), "%" if yes_no else _unit(data), yes_no))
+        unit, published = "%" if yes_no else _unit(data), str(data.attrs.get("published", ""))
+        found[role].append(Variable(name, _label(data, name), unit, yes_no, published))
     if names is None:
         raise InputError(Problem(str(path), "holds no endpoint and no trajectory by arm, nothing to report"))
     facts = dict(file["provenance"].attrs) if "provenance" in file else {}

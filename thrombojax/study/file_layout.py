@@ -74,6 +74,7 @@ def layout(shape: Shape) -> Layout:
     obs = {leaf.name: leaf.quantity for leaf in struct.fields(model.Obs)}
     known = {leaf.name: leaf.quantity for leaf in struct.fields(model.Parameters)}
     variables = []
+    published = {e.name: {"published": e.published} for e in study.endpoints if e.published}
     for e in endpoints:
         reducer = REDUCERS[e.reducer]
         if reducer.kind == "ledger":
@@ -91,7 +92,7 @@ def layout(shape: Shape) -> Layout:
                 dtype,
                 unit,
                 reducer.meaning + what,
-                attrs={**_shown(unit), "reducer": e.reducer},
+                attrs={**_shown(unit), "reducer": e.reducer, **published.get(e.name, {})},
             )
         )
     for name in observables:

@@ -234,6 +234,7 @@ class Endpoint(_Section):
         None, description="ratio or change, against the patient's own value before any dose"
     )
     drug: Text | None = Field(None, description="the name of a drug (`thrombojax info drugs`)")
+    published: Text | None = Field(None, description="what a trial found, as text that stands below the table")
 
 
 class Output(_Section):
