@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 TARGET = "728 to 412e9/L at 1.9 mg a day: PubMed 10200810; recipe of parameter set 1"
@@ -32,20 +32,8 @@ class State(NamedTuple):
     level: A[Array, quantity("mg", "anagrelide that still acts")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("mg", "anagrelide that still acts")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(maturation_block=p.elimination * y.level / (p.potency + p.elimination * y.level))
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -54,9 +42,9 @@ DRUG = Drug(
     source=TARGET,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("anagrelide", "oral"): Entry("mg", {"level": lambda p: 1.0}, infusible=True)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )

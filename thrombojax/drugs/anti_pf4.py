@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 LAMBERT = "Lambert 2007, Blood 110:1153; kinetics assumed"
@@ -30,20 +30,8 @@ class State(NamedTuple):
     level: A[Array, quantity("1", "antibody in the body, x a dose")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("1", "antibody in the body, x a dose")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(pf4_removed=y.level / (p.potency + y.level))
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -52,9 +40,9 @@ DRUG = Drug(
     source=LAMBERT,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("anti_pf4", "iv"): Entry("fold", {"level": lambda p: 1.0}, infusible=True)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 AVECILLA = "Avecilla 2004, doi 10.1038/nm973; sizes assumed"
@@ -31,20 +31,8 @@ class State(NamedTuple):
     level: A[Array, quantity("1", "antibody in the body, x a dose")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("1", "antibody in the body, x a dose")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(niche_lost=y.level / (p.potency + y.level))
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -53,9 +41,9 @@ DRUG = Drug(
     source=AVECILLA,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("anti_ve_cadherin", "iv"): Entry("fold", {"level": lambda p: 1.0}, infusible=True)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 RECIPE = "recipe of parameter set 1: nadir and recovery of a carboplatin-like course (recalled)"
@@ -30,20 +30,8 @@ class State(NamedTuple):
     level: A[Array, quantity("1", "drug that still acts, x a course")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("1", "drug that still acts, x a course")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(kill=p.kill * y.level)
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -52,9 +40,9 @@ DRUG = Drug(
     source=RECIPE,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("chemotherapy", "iv"): Entry("course", {"level": lambda p: 1.0}, infusible=False)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 AVECILLA = "Avecilla 2004, doi 10.1038/nm973; half-life 6.9 h: US label of oprelvekin (recalled)"
@@ -31,20 +31,8 @@ class State(NamedTuple):
     level: A[Array, quantity("ug", "interleukin-11 in the body")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("ug", "interleukin-11 in the body")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(il6=y.level / (p.potency + y.level))
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -53,9 +41,9 @@ DRUG = Drug(
     source=AVECILLA,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("il11", "sc"): Entry("ug", {"level": lambda p: 1.0}, infusible=True)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )

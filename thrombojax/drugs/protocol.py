@@ -26,6 +26,16 @@ def _observe_nothing(y: Any, p: Any, around: Surroundings) -> Nothing:
     return Nothing()
 
 
+def fade(y: Any, p: Any, around: Surroundings, u: Inputs) -> Any:
+    """rhs of a drug with one state, `level`, that goes at the rate `elimination`."""
+    return type(y)(-p.elimination * y.level)
+
+
+def seen(y: Any, p: Any, around: Surroundings) -> Any:
+    """observe of a drug whose states are its observables."""
+    return y
+
+
 @dataclass(frozen=True, eq=False)
 class Drug:
     """rhs(y, p, around, u) -> State; effect(y, p, around) -> Effect; observe(y, p, around) -> Obs; linear_block(p, body, u).

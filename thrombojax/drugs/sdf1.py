@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 AVECILLA = "Avecilla 2004, doi 10.1038/nm973; acute effect: Niswander 2014, Blood 124:277"
@@ -27,20 +27,8 @@ class State(NamedTuple):
     level: A[Array, quantity("1", "SDF-1 given, x healthy")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("1", "SDF-1 given, x healthy")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(sdf1=y.level)
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -49,9 +37,9 @@ DRUG = Drug(
     source=AVECILLA,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("sdf1", "iv"): Entry("fold", {"level": lambda p: 1.0}, infusible=True)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from thrombojax.drugs.protocol import Drug
+from thrombojax.drugs.protocol import Drug, fade, seen
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry
 from thrombojax.models.struct import quantity
 
 ASSUMED = "no effect size found; the direction is that of the own TGF-beta"
@@ -27,20 +27,8 @@ class State(NamedTuple):
     level: A[Array, quantity("1", "TGF-beta given, x healthy activity in the marrow")]
 
 
-class Obs(NamedTuple):
-    level: A[Array, quantity("1", "TGF-beta given, x healthy activity in the marrow")]
-
-
-def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
-    return State(-p.elimination * y.level)
-
-
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
     return Effect(tgfb=y.level)
-
-
-def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(y.level)
 
 
 DRUG = Drug(
@@ -49,9 +37,9 @@ DRUG = Drug(
     source=ASSUMED,
     State=State,
     Parameters=Parameters,
-    Obs=Obs,
+    Obs=State,
     entries={("tgfb", "iv"): Entry("fold", {"level": lambda p: 1.0}, infusible=True)},
-    rhs=rhs,
+    rhs=fade,
     effect=effect,
-    observe=observe,
+    observe=seen,
 )
