@@ -25,6 +25,7 @@ FLAGSHIP: Mapping[str, tuple[str, float]] = {
     "rho_mk": ("receptor.mpl_megakaryocyte", 1),
     "rho_plt": ("receptor.mpl_platelet", 1),
     "kb": ("receptor.mpl_internalisation", 0.17),
+    "gi": ("receptor.ligand_block", 0),
     "E_resp": ("receptor.transmembrane_response", 1),
     "qcap": ("megakaryocytes.stem_capacity", 1),
     "rQ": ("megakaryocytes.stem_renewal", 0.12),
@@ -247,7 +248,7 @@ def flagship(
         E += p["EmaxL"] * conc / (p["EC50L"] + conc) * p["E_resp"]
     # 2.2
     T = (1 - p["nab"]) * y["T"]
-    u = T / KD + (X / p["KR"] if "B" in y else 0.0)
+    u = (1 - p["gi"]) * (T / KD + (X / p["KR"] if "B" in y else 0.0))
     th = u / (1 + u)
     a = p["J"] * ((p["b0"] + th) / s0 + E)
     sp, sm = p["rho_prog"] * a, p["rho_mk"] * a

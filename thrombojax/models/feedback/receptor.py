@@ -19,6 +19,9 @@ class Parameters(NamedTuple):
     mpl_internalisation: A[
         Array, quantity("1/day", "internalisation of platelet c-Mpl at healthy TPO", low=0.1, high=0.5)
     ]
+    ligand_block: A[
+        Array, quantity("1", "share of the ligand site's signal that interferon gamma takes away", low=0, high=0.99)
+    ]
     transmembrane_response: A[Array, quantity("1", "response to transmembrane agonists, x typical", low=0, high=3)]
 
 
@@ -32,8 +35,12 @@ class Signal(NamedTuple):
 
 
 def signal(tpo: Scalar, ligand: Scalar, agonist: Scalar, p: Parameters) -> Signal:
-    """JAK2/STAT signal, 1 in health. Ligands at the TPO site compete; transmembrane agonists add."""
-    bound = tpo / p.mpl_affinity + ligand
+    """JAK2/STAT signal, 1 in health. Ligands at the TPO site compete; transmembrane agonists add, and evade a block of that site.
+
+    Interferon gamma binds TPO and keeps it from the low-affinity site: Alvarado 2019, Blood 133:2043. Internalisation is left as
+    it is, for the complex still binds.
+    """
+    bound = (1.0 - p.ligand_block) * (tpo / p.mpl_affinity + ligand)
     occupancy = bound / (1.0 + bound)
     healthy = p.mpl_constitutive_reference + 1.0 / (1.0 + p.mpl_affinity)
     active = p.jak2_gain * ((p.mpl_constitutive + occupancy) / healthy + agonist * p.transmembrane_response)
