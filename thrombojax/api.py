@@ -26,7 +26,7 @@ from thrombojax.patients import cohort as cohorts
 from thrombojax.solve import engine
 from thrombojax.study import plan as plans
 from thrombojax.study import sweep as sweeps
-from thrombojax.study.schema import load
+from thrombojax.study.schema import Study, load
 
 TOPICS = ("devices", "models", "cohorts", "drugs", "mechanisms", "parameters", "states", "endpoints", "observables")
 HERE = Path(__file__).parent
@@ -73,6 +73,34 @@ def run(
     if workers != 1:
         raise InputError(Problem("--workers", f"given {workers}; one process is all there is yet (it uses every core)"))
     study = load(study_path).override(n=patients, precision=precision, backend=backend)
+    return run_study(
+        study,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        stop_after=stop_after,
+        audit=audit,
+        keep_shards=keep_shards,
+        allow_mixed=allow_mixed,
+        model_file=model_file,
+        progress=progress,
+    )
+
+
+def run_study(
+    study: Study,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    stop_after: float | None = None,
+    audit: int = 256,
+    keep_shards: bool = False,
+    allow_mixed: bool = False,
+    model_file: str | Path | None = None,
+    progress: Callable[[execute.Progress], None] | None = None,
+) -> Outcome:
+    """As `run`, of a study that has been read."""
     plan = plans.make(study, None if model_file is None else str(model_file))
     began = time.time()
     _refuse_memory(plan)

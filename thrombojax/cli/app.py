@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from thrombojax.cli import bench, options
+from thrombojax.cli.validate import validate
 
 AUDIT = 256
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bench.app, name="bench")
+app.command()(validate)
 
 
 def _version(wanted: bool) -> None:

@@ -16,6 +16,8 @@ class Precision(StrEnum):
 class Backend(StrEnum):
     auto = "auto"
     xla = "xla"
+    native = "native"
+    cuda = "cuda"
     reference = "reference"
 
 

@@ -1,0 +1,94 @@
+"""`thrombojax validate`: what was published, what is simulated, and whether they agree."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thrombojax.cli import options
+
+if TYPE_CHECKING:
+    from thrombojax.validation.judge import Judged
+
+AUDIT = 16
+
+
+def validate(
+    cases: Annotated[
+        list[str] | None, typer.Argument(metavar="[CASE ...]", help="Cases, or kinds of them; all, where none is named.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the table, JSON and a figure per case go.")
+    ] = Path("validation"),
+    json: options.Json = None,
+    parameter_set: Annotated[
+        list[str] | None, typer.Option("--parameter-set", metavar="SET", help="Of the flagship; may be repeated.")
+    ] = None,
+    audit: Annotated[
+        int, typer.Option(min=0, help="Patients of each study to solve again by the reference; 0 for none.")
+    ] = AUDIT,
+    listed: Annotated[bool, typer.Option("--list", help="List the cases; nothing runs.")] = False,
+) -> None:
+    """Hold the simulator against the literature.
+
+    Every case is a study with the numbers that a paper found in it, run as the trial was: its cohort, entry, doses, visits,
+    noise and size. Misses are shown as misses.
+    """
+    from thrombojax.cli import show
+    from thrombojax.cli.progress import span
+    from thrombojax.validation import targets
+
+    wanted = [
+        name
+        for given in cases or targets.KINDS
+        for name in (targets.of_kind(given) if given in targets.KINDS else [given])
+    ]
+    chosen = targets.load(list(dict.fromkeys(wanted)))
+    if listed:
+        print(show.table([{"case": c.name, "kind": c.head.kind, "targets": len(c.targets), "title": c.head.title} for c in chosen]))
+        return
+    targets.check_sets(parameter_set or [])
+    show.check_writable(json)
+    from thrombojax import process
+
+    process.prepare("f64")  # reference numbers have more digits than float32
+    from thrombojax.report import validation as page
+    from thrombojax.validation import judge
+
+    found = []
+    for judged in judge.every(chosen, parameter_set or [targets.DEFAULT_SET], audit):
+        found.append(judged)
+        agree = sum(v.agrees for v in judged.verdicts)
+        own = f", set {judged.parameter_set}" if judged.parameter_set else ""
+        print(f"{judged.case}{own}: {agree} of {len(judged.verdicts)} agree, {span(judged.seconds)}", file=sys.stderr, flush=True)
+    said = _text(found, judge.summary(found))
+    out.mkdir(parents=True, exist_ok=True)
+    show.write_text(said + "\n", out / "validation.txt")
+    show.write_json(page.rows(found), out / "validation.json")
+    for judged in found:
+        page.figure(judged, out / f"{judged.case}{f'-set-{judged.parameter_set}' if judged.parameter_set else ''}.png")
+    if json is not None:
+        show.write_json(page.rows(found), json)
+    if json is None or str(json) != "-":
+        print(said)
+        print(f"\nvalidation.txt, validation.json and a figure a case: {out}")
+
+
+def _text(found: "Sequence[Judged]", summary: "Sequence[Mapping[str, Any]]") -> str:
+    """A table a case, then the summary by kind."""
+    from thrombojax.cli import show
+    from thrombojax.report.validation import line
+
+    parts = []
+    for judged in found:
+        first = judged.verdicts[0]
+        own = f", parameter set {judged.parameter_set}" if judged.parameter_set else ""
+        audit = "" if judged.audit is None else f"Audit in float64: 99 % of relative errors below {judged.audit:.1e}.\n"
+        table = show.table([line(v) for v in judged.verdicts])
+        parts.append(
+            f"{judged.case} ({first.kind}{own}): {first.title}\n{first.population}\n{first.source}\n"
+            f"Intervals: {first.rule}\n{audit}\n{table}\n"
+        )
+    return "\n".join([*parts, show.table(summary)])

@@ -1,0 +1,180 @@
+"""Cases run, and their numbers held against what was published."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from thrombojax import api
+from thrombojax.validation.targets import KINDS, Case, Target, interval
+
+REPEATS = 200
+"""Resamples of the patients that the Monte-Carlo error of one population is found with."""
+_PERCENT = {"share", "share_at_or_above", "share_below"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target of one case, simulated with one parameter set (None: the model has none).
+
+    simulated: over all trials; error: 95 % of the Monte-Carlo error of that; trial_low, trial_high: 95 % of trials of the
+    published size (None: no trials); agrees: `simulated`, within its error, lies in [low, high]; counts: whether the row counts,
+    which what was only recalled does not.
+    """
+
+    case: str
+    title: str
+    kind: str
+    target: str
+    population: str
+    statistic: str
+    unit: str
+    published: float
+    low: float
+    high: float
+    simulated: float
+    error: float
+    trial_low: float | None
+    trial_high: float | None
+    agrees: bool
+    counts: bool
+    use: str
+    rule: str
+    source: str
+    parameter_set: str | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A case with one parameter set: its verdicts, and the audit of the run (99th percentile of relative errors; None: none)."""
+
+    case: str
+    parameter_set: str | None
+    verdicts: tuple[Verdict, ...]
+    audit: float | None
+    seconds: float
+
+
+def judge(case: Case, parameter_set: str | None = None, audit: int = 0) -> Judged:
+    """Run one case and hold it against its targets. audit: patients that the reference solves again."""
+    study = case.with_set(parameter_set)
+    own = study.head.parameter_set if study.head.model == "feedback" else None
+    with tempfile.TemporaryDirectory() as folder:
+        done = api.run_study(study, Path(folder) / "results.h5", audit=audit)
+        with h5py.File(done.path) as file:
+            verdicts = tuple(_verdict(case, target, file, own) for target in case.targets)
+    return Judged(case.name, own, verdicts, (done.audit or {}).get("audit_p99_relative_error"), done.seconds)
+
+
+def _verdict(case: Case, target: Target, file: h5py.File, parameter_set: str | None) -> Verdict:
+    values = _values(file, target, target.arm)
+    other = None if target.against is None else _values(file, target, target.against)
+    found = _per_trial(values, other, target)
+    trials = len(found) > 1
+    simulated, error = float(np.mean(found)), 0.0
+    if trials:
+        error = 1.96 * float(np.std(found, ddof=1)) / len(found) ** 0.5
+    elif values.size > 1:
+        error = 1.96 * _resampled(values[0], None if other is None else other[0], target)
+    low, high = interval(target)
+    ends = np.percentile(found, [2.5, 97.5]) if trials else (None, None)
+    head = case.head
+    return Verdict(
+        case=case.name,
+        title=head.title,
+        kind=head.kind,
+        target=target.name,
+        population=target.population or head.population,
+        statistic=target.statistic,
+        unit=target.unit,
+        published=float(target.published),
+        low=low,
+        high=high,
+        simulated=simulated,
+        error=error,
+        trial_low=None if ends[0] is None else float(ends[0]),
+        trial_high=None if ends[1] is None else float(ends[1]),
+        agrees=bool(low - error <= simulated <= high + error),
+        counts=not target.recalled,
+        use=target.use or head.use,
+        rule=target.rule or head.rule,
+        source=target.source or head.source,
+        parameter_set=parameter_set,
+    )
+
+
+def _values(file: h5py.File, target: Target, arm: str | None) -> np.ndarray:
+    """`[trial, patient]` of one cell; one trial where there are none."""
+    data = file[target.endpoint]
+    found = np.asarray(data, float)
+    names = [Path(dim[0].name).name for dim in data.dims]
+    for axis in reversed(range(len(names))):
+        if names[axis] in ("trial", "patient"):
+            continue
+        known = file[names[axis]][...]
+        if names[axis] == "arm":
+            wanted: Any = arm
+            place = [v.decode() if isinstance(v, bytes) else v for v in known].index(arm) if arm else 0
+        else:
+            wanted = target.at.get(names[axis])
+            place = 0 if wanted is None else int(np.argmin(np.abs(known - wanted)))
+        found = np.take(found, place, axis=axis)
+    return np.atleast_2d(found)
+
+
+def _per_trial(values: np.ndarray, other: np.ndarray | None, target: Target) -> np.ndarray:
+    """The target's statistic of each trial `[trial]`."""
+    found = _statistic(values, target) - (0.0 if other is None else _statistic(other, target))
+    return found * target.times
+
+
+def _resampled(values: np.ndarray, other: np.ndarray | None, target: Target) -> float:
+    """Standard error of the statistic of one population, by resampling its patients."""
+    pick = np.random.default_rng(0).integers(0, len(values), (REPEATS, len(values)))
+    return float(np.std(_per_trial(values[pick], None if other is None else other[pick], target)))
+
+
+def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
+    """Over the last axis. A day that never came is later than all others; a patient without a result does not count."""
+    name = target.statistic
+    if name == "value":
+        return values[:, 0]
+    if name == "share":
+        return 100.0 * np.nanmean(values, axis=-1)
+    if name in _PERCENT:
+        inside = values >= target.threshold if name == "share_at_or_above" else values < target.threshold
+        return 100.0 * np.sum(inside, axis=-1) / np.sum(np.isfinite(values), axis=-1)
+    if name == "sd":
+        return np.nanstd(values, axis=-1, ddof=1)
+    if name == "cv":
+        return 100.0 * np.nanstd(values, axis=-1, ddof=1) / np.nanmean(values, axis=-1)
+    if name in ("median", "p5", "p95"):
+        return np.nanpercentile(values, {"median": 50, "p5": 5, "p95": 95}[name], axis=-1)
+    return np.nanmean(values, axis=-1)
+
+
+def every(cases: Sequence[Case], sets: Sequence[str], audit: int = 0) -> Iterator[Judged]:
+    """All cases, the models with parameter sets once with each."""
+    for case in cases:
+        for parameter_set in sets if case.study.head.model == "feedback" else (None,):
+            yield judge(case, parameter_set, audit)
+
+
+def summary(found: Sequence[Judged]) -> list[Mapping[str, Any]]:
+    """By kind and parameter set: rows that count, how many agree, apart for calibration and validation."""
+    rows: list[Mapping[str, Any]] = []
+    verdicts = [v for judged in found for v in judged.verdicts if v.counts]
+    for kind in KINDS:
+        for own in dict.fromkeys(v.parameter_set for v in verdicts if v.kind == kind):
+            mine = [v for v in verdicts if v.kind == kind and v.parameter_set == own]
+            row: dict[str, Any] = {"kind": kind, "set": own or "-", "rows": len(mine), "agree": sum(v.agrees for v in mine)}
+            row["share"] = f"{100 * row['agree'] / len(mine):.0f} %"
+            for use in ("calibration", "validation"):
+                some = [v for v in mine if v.use == use]
+                row[use] = f"{sum(v.agrees for v in some)} of {len(some)}"
+            rows.append(row)
+    return rows
