@@ -23,7 +23,7 @@ def line(v: Verdict) -> dict[str, str]:
     return {
         "target": v.target,
         "unit": v.unit,
-        "published": said(v.published),
+        "published": "-" if v.published is None else said(v.published),
         "to lie in": f"{said(v.low)} to {said(v.high)}",
         "simulated [95 % of trials]": f"{said(v.simulated)}{trial}",
         "verdict": verdict if v.counts else f"({verdict}: recalled, not counted)",
@@ -45,7 +45,8 @@ def figure(judged: Judged, path: Path) -> None:
     for axis, v in zip(axes, some, strict=True):
         colour = _AGREES if v.agrees else _MISSED
         axis.plot([v.low, v.high], [1, 1], color="black", lw=1.5)
-        axis.plot(v.published, 1, "o", color="black", ms=5)
+        if v.published is not None:
+            axis.plot(v.published, 1, "o", color="black", ms=5)
         if v.trial_low is not None and v.trial_high is not None:
             axis.plot([v.trial_low, v.trial_high], [0, 0], color=colour, lw=1.5)
         axis.plot(v.simulated, 0, "D", color=colour, ms=5)

@@ -1,17 +1,25 @@
 """Cases run, and their numbers held against what was published."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import jax
 import numpy as np
 
 from thrombojax import api
-from thrombojax.validation.targets import KINDS, Case, Target, interval
+from thrombojax.models import registry, struct
+from thrombojax.patients import population
+from thrombojax.solve import engine
+from thrombojax.validation import signatures
+from thrombojax.validation.targets import DEFAULT_SET, KINDS, Case, Target, interval
 
+PATIENTS = 2000
+"""Drawn of a cohort that is looked at before any treatment."""
 REPEATS = 200
 """Resamples of the patients that the Monte-Carlo error of one population is found with."""
 _PERCENT = {"share", "share_at_or_above", "share_below"}
@@ -33,7 +41,7 @@ class Verdict:
     population: str
     statistic: str
     unit: str
-    published: float
+    published: float | None
     low: float
     high: float
     simulated: float
@@ -60,28 +68,28 @@ class Judged:
 
 
 def judge(case: Case, parameter_set: str | None = None, audit: int = 0) -> Judged:
-    """Run one case and hold it against its targets. audit: patients that the reference solves again."""
-    study = case.with_set(parameter_set)
-    own = study.head.parameter_set if study.head.model == "feedback" else None
-    with tempfile.TemporaryDirectory() as folder:
-        done = api.run_study(study, Path(folder) / "results.h5", audit=audit)
-        with h5py.File(done.path) as file:
-            verdicts = tuple(_verdict(case, target, file, own) for target in case.targets)
-    return Judged(case.name, own, verdicts, (done.audit or {}).get("audit_p99_relative_error"), done.seconds)
+    """Run one case and hold it against its targets. audit: patients of its study that the reference solves again."""
+    began = time.monotonic()
+    own = (parameter_set or DEFAULT_SET) if case.has_sets else None
+    error = None
+    found: dict[int, tuple[np.ndarray, float]] = {}
+    if case.study is not None:
+        study = case.study.override(trials=case.head.trials, parameter_set=own)
+        with tempfile.TemporaryDirectory() as folder:
+            done = api.run_study(study, Path(folder) / "results.h5", audit=audit)
+            with h5py.File(done.path) as file:
+                found = {i: _of_study(file, t) for i, t in enumerate(case.targets) if t.endpoint is not None}
+        error = (done.audit or {}).get("audit_p99_relative_error")
+    found |= _of_matrix(case.targets, own) | _of_cohorts(case.targets, own)
+    verdicts = tuple(_verdict(case, t, *found[i], own) for i, t in enumerate(case.targets))
+    return Judged(case.name, own, verdicts, error, time.monotonic() - began)
 
 
-def _verdict(case: Case, target: Target, file: h5py.File, parameter_set: str | None) -> Verdict:
-    values = _values(file, target, target.arm)
-    other = None if target.against is None else _values(file, target, target.against)
-    found = _per_trial(values, other, target)
-    trials = len(found) > 1
-    simulated, error = float(np.mean(found)), 0.0
-    if trials:
-        error = 1.96 * float(np.std(found, ddof=1)) / len(found) ** 0.5
-    elif values.size > 1:
-        error = 1.96 * _resampled(values[0], None if other is None else other[0], target)
+def _verdict(case: Case, target: Target, found: np.ndarray, error: float, parameter_set: str | None) -> Verdict:
+    """found: the target's number in each trial; error: of their mean."""
+    simulated, trials = float(np.mean(found)), len(found) > 1
     low, high = interval(target)
-    ends = np.percentile(found, [2.5, 97.5]) if trials else (None, None)
+    ends = tuple(float(v) for v in np.percentile(found, [2.5, 97.5])) if trials else (None, None)
     head = case.head
     return Verdict(
         case=case.name,
@@ -91,13 +99,13 @@ def _verdict(case: Case, target: Target, file: h5py.File, parameter_set: str | N
         population=target.population or head.population,
         statistic=target.statistic,
         unit=target.unit,
-        published=float(target.published),
+        published=None if target.published is None else float(target.published),
         low=low,
         high=high,
         simulated=simulated,
         error=error,
-        trial_low=None if ends[0] is None else float(ends[0]),
-        trial_high=None if ends[1] is None else float(ends[1]),
+        trial_low=ends[0],
+        trial_high=ends[1],
         agrees=bool(low - error <= simulated <= high + error),
         counts=not target.recalled,
         use=target.use or head.use,
@@ -105,6 +113,45 @@ def _verdict(case: Case, target: Target, file: h5py.File, parameter_set: str | N
         source=target.source or head.source,
         parameter_set=parameter_set,
     )
+
+
+def _of_study(file: h5py.File, target: Target) -> tuple[np.ndarray, float]:
+    """The target's number in each trial, and 95 % of the Monte-Carlo error of their mean."""
+    values = _values(file, target, target.arm)
+    other = None if target.against is None else _values(file, target, target.against)
+    found = _per_trial(values, other, target)
+    if len(found) > 1:
+        return found, 1.96 * float(np.std(found, ddof=1)) / len(found) ** 0.5
+    if values.size == 1:
+        return found, 0.0
+    return found, 1.96 * _resampled(values[0], None if other is None else other[0], target)
+
+
+def _of_matrix(targets: Sequence[Target], parameter_set: str | None) -> dict[int, tuple[np.ndarray, float]]:
+    """Numbers of rows of the signature matrix: of one typical patient each."""
+    asked = {i: t for i, t in enumerate(targets) if t.signature is not None}
+    if not asked:
+        return {}
+    rows = {row.name: row for row in signatures.rows()}
+    wanted = list(dict.fromkeys(t.signature for t in asked.values()))
+    made = signatures.matrix([rows[name] for name in wanted if name], parameter_set or DEFAULT_SET)
+    return {i: (np.asarray([made[wanted.index(t.signature)][t.column or ""]]), 0.0) for i, t in asked.items()}
+
+
+def _of_cohorts(targets: Sequence[Target], parameter_set: str | None) -> dict[int, tuple[np.ndarray, float]]:
+    """Numbers of cohorts as they are before any treatment."""
+    found = {}
+    for name in dict.fromkeys(t.cohort for t in targets if t.cohort is not None):
+        patients = population.cohort(name, parameter_set=parameter_set or DEFAULT_SET).sample(PATIENTS, seed=1)
+        model = registry.build(patients.source)
+        ready = population.prepare(patients, model)
+        with jax.enable_x64(True):
+            seen = struct.as_dict(model.observe(ready.y0, ready.p))
+        for i, t in enumerate(targets):
+            if t.cohort == name:
+                values = np.where(ready.status == engine.OK, np.asarray(seen[t.column or ""], float), np.nan)
+                found[i] = (_per_trial(values[None], None, t), 1.96 * _resampled(values, None, t))
+    return found
 
 
 def _values(file: h5py.File, target: Target, arm: str | None) -> np.ndarray:
@@ -158,9 +205,9 @@ def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
 
 
 def every(cases: Sequence[Case], sets: Sequence[str], audit: int = 0) -> Iterator[Judged]:
-    """All cases, the models with parameter sets once with each."""
+    """All cases, those of the flagship once with each parameter set."""
     for case in cases:
-        for parameter_set in sets if case.study.head.model == "feedback" else (None,):
+        for parameter_set in sets if case.has_sets else (None,):
             yield judge(case, parameter_set, audit)
 
 

@@ -1,7 +1,8 @@
 """What was published, as data: a file of `cases/` is a study with the numbers that a paper found in it.
 
 A file names a study of `sweeps/`, or is one itself: the sections of a study stand beside `[[target]]`. Each target says which
-number of the study's results it is about, what was published, the interval that a simulation must lie in, and its source.
+number it is about, what was published, the interval that a simulation must lie in, and its source. The number is an endpoint of the
+study; or, without a study, a column of a row of the signature matrix, or an observable of a cohort before any treatment.
 """
 
 import re
@@ -45,10 +46,13 @@ class _Section(BaseModel):
 
 class Target(_Section):
     """[[target]]. at: value of each axis; against: an arm whose number is taken off; times: factor from the study's unit to the
-    paper's; recalled: not read in the source, shown but not counted."""
+    paper's; published: None where only a direction is; recalled: not read in the source, shown but not counted."""
 
     name: Text = Field(description="what was measured")
-    endpoint: Text = Field(description="an endpoint of the study")
+    endpoint: Text | None = Field(None, description="an endpoint of the study")
+    signature: Text | None = Field(None, description="a row of the signature matrix")
+    cohort: Text | None = Field(None, description="a cohort, untreated")
+    column: Text | None = Field(None, description="a column of the signature matrix, or an observable of the cohort")
     arm: Text | None = Field(None, description="an arm of the study")
     at: dict[str, float] = Field({}, description="a value for each axis of the study")
     statistic: Literal[STATISTICS] = Field("value", description=", ".join(STATISTICS))  # type: ignore[valid-type]
@@ -56,7 +60,7 @@ class Target(_Section):
     against: Text | None = Field(None, description="an arm of the study")
     times: float = Field(1.0, description="a number")
     unit: Annotated[str, Field(max_length=40)] = Field("", description="a unit")
-    published: Annotated[str, BeforeValidator(_as_printed)] = Field(description="the published number")
+    published: Annotated[str, BeforeValidator(_as_printed)] | None = Field(None, description="the published number")
     low: float | None = Field(None, description="the lower end of the interval to lie in")
     high: float | None = Field(None, description="the upper end of the interval to lie in")
     source: Text | None = Field(None, description="the source, where it is not the file's")
@@ -81,18 +85,17 @@ class Head(_Section):
 
 @dataclass(frozen=True)
 class Case:
-    """name: of its file; study: what is run, by parameter set as `with_set` makes it."""
+    """name: of its file; study: what is run, None where all targets are signatures and cohorts."""
 
     name: str
     head: Head
-    study: Study
+    study: Study | None
     targets: tuple[Target, ...]
 
-    def with_set(self, parameter_set: str | None) -> Study:
-        changes: dict[str, Any] = {"trials": self.head.trials}
-        if self.study.head.model == "feedback":
-            changes["parameter_set"] = parameter_set
-        return self.study.override(**changes)
+    @property
+    def has_sets(self) -> bool:
+        """Whether it asks the flagship, which has parameter sets."""
+        return self.study is None or self.study.head.model == "feedback"
 
 
 def sweeps() -> Path:
@@ -154,7 +157,7 @@ def read(path: Path) -> Case:
     for i, target in enumerate(targets):
         if target is not None:
             found += [Problem(f"{where}: target[{i + 1}].{p.where}", p.message) for p in _problems(target, head, study)]
-    if found or head is None or study is None:
+    if found or head is None:
         raise InputError(*found)
     return Case(path.stem, head, study, tuple(t for t in targets if t is not None))
 
@@ -174,7 +177,6 @@ def _study(head: Head | None, raw: dict[str, Any], text: str, path: Path, found:
         if raw:
             found += [unknown(f"{path.name}: {key}", "key", key, keys(Head)) for key in raw]
         if head is None or head.study is None:
-            found.append(Problem(path.name, "is no study and names none; needed: study = ..., or schema = 1 and its sections"))
             return None
         known = {p.stem: p for p in sweeps().glob("*.toml")}
         if head.study not in known:
@@ -188,16 +190,24 @@ def _study(head: Head | None, raw: dict[str, Any], text: str, path: Path, found:
 
 def _problems(target: Target, head: Head | None, study: Study | None) -> list[Problem]:
     """What is wrong with a target by itself and within its study."""
-    found = []
+    found: list[Problem] = []
     if head is not None and head.kind != "reference" and (target.low is None or target.high is None):
         found.append(Problem("low, high", f"{target.name!r} has no interval; needed: both ends, with their source in `rule`"))
+    if target.published is None and (target.signature is None or target.low is None or target.high is None):
+        return [*found, Problem("published", "is missing; only a direction that a signature has needs none")]
     low, high = interval(target)
     if not low <= high or (low == high and head is not None and head.kind != "reference"):
         found.append(Problem("low, high", f"given {low:g} to {high:g}; allowed: low below high"))
     if (target.threshold is None) == target.statistic.startswith("share_"):
         found.append(Problem("threshold", f"belongs to share_at_or_above and share_below; statistic: {target.statistic}"))
-    if study is None:
+    places = [key for key in ("endpoint", "signature", "cohort") if getattr(target, key) is not None]
+    if len(places) != 1:
+        found.append(Problem("endpoint, signature, cohort", f"given {', '.join(places) or 'none'}; allowed: one of them"))
         return found
+    if places != ["endpoint"]:
+        return found + _elsewhere(target)
+    if study is None:
+        return [*found, Problem("endpoint", "is of a study, and the file is none and names none")]
     arms = [arm.name for arm in study.arms]
     if target.arm is None and len(arms) > 1:
         found.append(Problem("arm", f"is missing; allowed: {', '.join(arms)}"))
@@ -208,17 +218,38 @@ def _problems(target: Target, head: Head | None, study: Study | None) -> list[Pr
         if len(axis.points) > 1 and target.at.get(axis.name) not in axis.points:
             allowed = ", ".join(f"{v:g}" for v in axis.points)
             found.append(Problem(f"at.{axis.name}", f"given {target.at.get(axis.name)}; allowed: {allowed}"))
-    axes = [axis.name for axis in study.axes]
+    axes = [axis.name for axis in study.axes if len(axis.points) > 1]
     found += [unknown("at", "axis", name, axes) for name in target.at if name not in axes]
     return found
+
+
+def _elsewhere(target: Target) -> list[Problem]:
+    """What is wrong with a target that is a signature or a cohort."""
+    from thrombojax.models.feedback.core import Obs
+    from thrombojax.patients.population import cohort
+    from thrombojax.models import struct
+    from thrombojax.validation import signatures
+
+    if target.signature is not None:
+        rows = [row.name for row in signatures.rows()]
+        columns = (*signatures.COLUMNS, *signatures.CHEMOTHERAPY)
+        asked = [("signature", "row", target.signature, rows), ("column", "column", target.column or "", columns)]
+    else:
+        try:
+            cohort(target.cohort or "")
+        except InputError as error:
+            return list(error.problems)
+        asked = [("column", "observable", target.column or "", struct.names(Obs))]
+    return [unknown(key, kind, name, known) for key, kind, name, known in asked if name not in known]
 
 
 def interval(target: Target) -> tuple[float, float]:
     """Where the simulated number must lie: as given, or as the published number is printed."""
     if target.low is not None and target.high is not None:
         return target.low, target.high
-    mantissa, _, power = target.published.partition("e")
+    text = target.published or "nan"
+    mantissa, _, power = text.partition("e")
     half = 0.5 * 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
-    value = float(target.published)
+    value = float(text)
     room = max(half * (1 + 1e-9), REFERENCE_ERROR * abs(value))
     return value - room, value + room
