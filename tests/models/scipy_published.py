@@ -200,3 +200,27 @@ def first_day(p: Patient, count: float) -> float:
     new = zhu(p, grid)["new"]
     k = int(np.argmax(new >= count))
     return brentq(lambda t: zhu(p, np.array([0.0, t]))["new"][-1] - count, grid[k - 1], grid[k], xtol=1e-9)
+
+
+# --- what sources do not print ---------------------------------------------------------------------------------------
+FARRELL_STRATA = (
+    ("woman", {"female": 1.0}, "15.242750 232.942386 19.65"),
+    ("South Asian", {"south_asian": 1.0}, "8.018445 157.554176 20.21"),
+    ("Japanese woman, score 5", {"female": 1.0, "east_asian": 1.0, "child_pugh": 5.0}, "23.100276 253.007603 21.25"),
+    ("score 9", {"child_pugh": 9.0}, "15.311603 234.090330 19.67"),
+)
+"""75 mg daily x 14 in liver disease: highest drug of day 13 and highest count on a half-hour grid, and the count's day."""
+
+
+def farrell_stratum(changes: Mapping[str, float]) -> str:
+    """The row of `FARRELL_STRATA`."""
+    last, later = 13 + np.arange(13) / 48, np.arange(17 * 48, 22 * 48 + 1) / 48
+    named = {("CP" if name == "child_pugh" else name): value for name, value in changes.items()}
+    found = farrell({**FARRELL, **named}, [(float(d), 75.0) for d in range(14)], np.concatenate([[0.0], last, later]))
+    drug, count = found["concentration"][1:14], found["platelets"][14:]
+    return f"{drug.max():.6f} {count.max():.6f} {later[count.argmax()]:.2f}"
+
+
+if __name__ == "__main__":
+    for name, changes, _ in FARRELL_STRATA:
+        print(name, farrell_stratum(changes))
