@@ -170,7 +170,7 @@ def shimizu(p: Patient, doses: Sequence[Dose], grid: np.ndarray, **how: object) 
 # --- Zhu 2025: days, cells per kg ------------------------------------------------------------------------------------
 ZHU = {"p1": 0.027, "p2": 0.035, "p3": 0.808, "p4": 1.52, "p5": 0.16, "p6": 0.16, "a1": 0.877, "a2": 0.854, "a3": 0.853,
        "a4": 0.688, "k_p": 1.4e-9, "k_a": 5.4e-11, "d": 0.19, "k_dec": 0.345, "k_shed": 1037.0, "cd34": 3.47e6,
-       "HSC": 0.0408, "MPP": 0.0719, "CMP": 0.2839, "MEP": 0.1484, "plt0": 196.81}  # fmt: skip
+       "HSC": 0.0408, "MPP": 0.0719, "CMP": 0.2839, "MEP": 0.1484, "plt0": 196.8107065}  # fmt: skip
 PER_KG = 5e9 / 70
 """Platelets per kg of 1e9/L."""
 
@@ -203,6 +203,44 @@ def first_day(p: Patient, count: float) -> float:
 
 
 # --- what sources do not print ---------------------------------------------------------------------------------------
+PETROV_TITRATED = {
+    "itp-mech-1": ("1 2 2 2 2 2 2 2 2 2 2 2", "63.900462"),
+    "itp-mech-2": ("1 2 3 3 3 3 3 3 3 3 3 3", "76.635946"),
+    "itp-splenectomised-mech-1": ("1 2 3 3 3 3 3 3 3 3 3 3", "59.819540"),
+    "itp-splenectomised-mech-2": ("1 2 3 3 3 3 3 3 3 3 3 3", "61.368302"),
+    "sensitive": ("1 2 2 2 2 1 1 0 0 0 0 0", "221.713896"),
+}
+"""Typical patients, and one whom little drug is too much for: weekly doses (ug/kg) towards 50-200e9/L, count on day 84."""
+SENSITIVE = {"kin": 4.3, "kdeg": 0.1, "EC50": 0.00005, "ktr": 0.006}
+
+
+def petrov_titrated(p: Patient, weeks: int = 12) -> tuple[list[int], np.ndarray]:
+    """Weekly doses (ug/kg) and the counts before them, to the last week's end; a syringe holds a multiple of 5 ug.
+
+    From 1 ug/kg on: one more below 50e9/L (15 at most), one less (or none) after two counts in a row from 200 on, none from 400 on until
+    below 200 again, and then one less.
+    """
+    doses: list[int] = []
+    given: list[Dose] = []
+    counts, dose, above, held = [p["kin"] / p["kdeg"]], 1, 0, False
+    for week in range(weeks):
+        count = counts[-1]
+        if week and held:
+            if count < 200:
+                held, dose = False, max(dose - 1, 0)
+        elif week:
+            above = above + 1 if 200 <= count < 400 else 0
+            held = count >= 400
+            if count < 50:
+                dose = min(dose + 1, 15)
+            elif above == 2:
+                dose, above = max(dose - 1, 0), 0
+        doses.append(0 if held else dose)
+        given.append((7.0 * week, 5 * float(np.floor(doses[-1] * p["WT"] / 5 + 0.5))))
+        counts.append(float(petrov(p, given, np.array([0.0, 7.0 * (week + 1)]))["platelets"][-1]))
+    return doses, np.array(counts)
+
+
 FARRELL_STRATA = (
     ("woman", {"female": 1.0}, "15.242750 232.942386 19.65"),
     ("South Asian", {"south_asian": 1.0}, "8.018445 157.554176 20.21"),
@@ -222,5 +260,8 @@ def farrell_stratum(changes: Mapping[str, float]) -> str:
 
 
 if __name__ == "__main__":
+    for name in PETROV_TITRATED:
+        doses, counts = petrov_titrated({**PETROV, **PETROV_GROUPS.get(name, SENSITIVE)})
+        print(name, " ".join(map(str, doses)), f"{counts[-1]:.6f}", counts.round(1))
     for name, changes, _ in FARRELL_STRATA:
         print(name, farrell_stratum(changes))

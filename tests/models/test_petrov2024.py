@@ -7,6 +7,8 @@ import scipy_published as scipy_
 from backends import BACKENDS
 
 import thrombojax as tj
+from thrombojax.dosing.titration import titration
+from thrombojax.dosing.treatment import Treatment
 from thrombojax.models import struct
 from thrombojax.patients.population import values
 
@@ -101,6 +103,23 @@ def test_antibodies_speed_elimination_and_weight_dilutes():
         found = by_hand(backends.each(p, patient), [(0.0, 5.0)], result.time)
         for name, column in found.items():
             np.testing.assert_allclose(getattr(result, name)[:, patient], column, rtol=1e-8, atol=1e-10)
+
+
+def test_titrated_doses_follow_the_second_writing():
+    """The rule of the paper's first titration, closed over this model, against the same loop in NumPy (`PETROV_TITRATED`)."""
+    kin, kdeg, potency, rate = [], [], [], []
+    for who in scipy_.PETROV_TITRATED:
+        p = {**scipy_.PETROV, **scipy_.PETROV_GROUPS.get(who, scipy_.SENSITIVE)}
+        kin.append(24 * p["kin"])
+        kdeg.append(24 * p["kdeg"])
+        potency.append(p["EC50"])
+        rate.append(24 * p["ktr"])
+    rule = titration("romiplostim", "phase 3, adults with ITP", until=84)
+    patients = backends.model("petrov2024").patients(production=kin, clearance=kdeg, potency=potency, maturation=rate)
+    result = tj.simulate(patients, Treatment(titration=rule), days=84, save_every=7, precision="f64", accuracy=1e-8)
+    for k, (who, (doses, last)) in enumerate(scipy_.PETROV_TITRATED.items()):
+        assert result.ledger["dose"][:, k].tolist() == [float(d) for d in doses.split()], who
+        backends.holds(True, result.platelets[-1, k], last, who)
 
 
 def test_untreated_stays_at_baseline(arm):
