@@ -208,7 +208,7 @@ PETROV_TITRATED = {
     "itp-mech-2": ("1 2 3 3 3 3 3 3 3 3 3 3", "76.635946"),
     "itp-splenectomised-mech-1": ("1 2 3 3 3 3 3 3 3 3 3 3", "59.819540"),
     "itp-splenectomised-mech-2": ("1 2 3 3 3 3 3 3 3 3 3 3", "61.368302"),
-    "sensitive": ("1 2 2 2 2 1 1 0 0 0 0 0", "221.713896"),
+    "sensitive": ("1 2 2 2 2 1 1 0 0 0 0 0", "221.713904"),
 }
 """Typical patients, and one whom little drug is too much for: weekly doses (ug/kg) towards 50-200e9/L, count on day 84."""
 SENSITIVE = {"kin": 4.3, "kdeg": 0.1, "EC50": 0.00005, "ktr": 0.006}
@@ -217,8 +217,8 @@ SENSITIVE = {"kin": 4.3, "kdeg": 0.1, "EC50": 0.00005, "ktr": 0.006}
 def petrov_titrated(p: Patient, weeks: int = 12) -> tuple[list[int], np.ndarray]:
     """Weekly doses (ug/kg) and the counts before them, to the last week's end; a syringe holds a multiple of 5 ug.
 
-    From 1 ug/kg on: one more below 50e9/L (15 at most), one less (or none) after two counts in a row from 200 on, none from 400 on until
-    below 200 again, and then one less.
+    From 1 ug/kg on: one more below 50e9/L (15 at most), one less (or none) after two counts in a row from 200 on, none from 400
+    on until below 200 again, and then one less.
     """
     doses: list[int] = []
     given: list[Dose] = []

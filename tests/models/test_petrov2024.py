@@ -119,7 +119,10 @@ def test_titrated_doses_follow_the_second_writing():
     result = tj.simulate(patients, Treatment(titration=rule), days=84, save_every=7, precision="f64", accuracy=1e-8)
     for k, (who, (doses, last)) in enumerate(scipy_.PETROV_TITRATED.items()):
         assert result.ledger["dose"][:, k].tolist() == [float(d) for d in doses.split()], who
-        backends.holds(True, result.platelets[-1, k], last, who)
+        if who == "sensitive":  # its drive is full within minutes of a dose: the reference alone has all digits there
+            assert result.platelets[-1, k] == pytest.approx(float(last), rel=1e-7)
+        else:
+            backends.holds(True, result.platelets[-1, k], last, who)
 
 
 def test_untreated_stays_at_baseline(arm):

@@ -154,6 +154,8 @@ def rhs(t: Scalar, y: State, p: Parameters, u: Inputs) -> State:
     tpo = made - binding + p.release * y.bound - exchanged
     bound = binding - (p.release + taken_in) * y.bound
 
+    # The drive never falls below what it is at rest, where both are equal: a kink, at which gradients with respect to TPO and
+    # its kinetics are one-sided. With the drug it is left behind at once.
     drug, resting = _concentration(y, p), baseline_drive(p)
     drive = p.emax * (y.tpo / (p.tpo_potency + y.tpo) + drug / (p.potency + drug))
     divide = p.turnover * jnp.maximum(drive, resting)
