@@ -14,6 +14,8 @@ BACKENDS = {
     "native f64": {"backend": "native", "precision": "f64", "accuracy": 1e-8},
     "native f32": {"backend": "native", "precision": "f32"},
 }
+FEWER = [pytest.param(name, marks=pytest.mark.slow if name == "reference" else ()) for name in BACKENDS]
+"""For models whose program for the reference takes long to compile."""
 
 
 def model(name):

@@ -4,7 +4,7 @@ import backends
 import numpy as np
 import pytest
 import scipy_published as scipy_
-from backends import BACKENDS
+from backends import BACKENDS, FEWER
 
 import thrombojax as tj
 from thrombojax.models import struct
@@ -38,7 +38,7 @@ def table():
     return backends.together(*parts), places | {name: 6 + k for k, name in enumerate(STRATA)}
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+@pytest.fixture(scope="module", params=FEWER)
 def arm(request, small_blocks):
     """mg -> Result of 14 daily doses, on one backend; every arm is run once."""
     done = {}

@@ -166,7 +166,7 @@ def test_untreated_stays_at_baseline(arm, name):
     result = arm(name, 0.0, 14)
     for observable in ("platelets", "tpo"):
         course = getattr(result, observable)
-        rtol = {"native f32": 5e-6, "reference": 1e-10}.get(name, 1e-12)
+        rtol = {"native f32": 5e-6, "reference": 1e-8}.get(name, 1e-12)
         np.testing.assert_allclose(course, np.broadcast_to(course[0], course.shape), rtol=rtol)
 
 

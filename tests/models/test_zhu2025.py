@@ -6,7 +6,7 @@ import backends
 import numpy as np
 import pytest
 import scipy_published as scipy_
-from backends import BACKENDS
+from backends import BACKENDS, FEWER
 
 import thrombojax as tj
 from thrombojax import validation
@@ -53,7 +53,7 @@ def changed():
     return {leaf: np.array([row[leaf] for row in rows]) for leaf in typical}
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+@pytest.fixture(scope="module", params=FEWER)
 def course(request, small_blocks):
     """Result of all patients on one backend."""
     found = tj.simulate(
