@@ -172,7 +172,27 @@ def wang(n: int = 6) -> Case:
     return Case(model, patients, (Column(("romiplostim", "sc"), True),), doses, ends_, ("potency", "binding"))
 
 
-CASES = {"romiplostim": lambda: itp("romiplostim"), "eltrombopag": lambda: itp("eltrombopag"), "infusions": user}
+@functools.cache
+def published(name: str, cohort: str, column: Column, amount: float, of: tuple[str, ...], n: int = 5) -> Case:
+    """Patients of a published model's cohort, and two doses."""
+    patients = tj.cohort(cohort, model=name).sample(n)
+    doses = ((0.437, amount, 0.0, 0), (7.313, 2 * amount, 0.0, 0))
+    ends_ = (Endpoint("nadir", "nadir", start=5.0, stop=DAYS), Endpoint("mean", "mean", stop=DAYS))
+    return Case(registry.build(patients.source), patients, (column,), doses, ends_, of)
+
+
+CASES = {
+    "romiplostim": lambda: itp("romiplostim"),
+    "eltrombopag": lambda: itp("eltrombopag"),
+    "infusions": user,
+    "petrov2024": lambda: published(
+        "petrov2024", "itp-mech-1", Column(("romiplostim", "sc"), True), 1.0, ("potency", "clearance")
+    ),
+    "farrell2014": lambda: published(
+        "farrell2014", "cld-japanese", Column(("eltrombopag", "oral"), False), 50.0, ("slope", "clearance_child_pugh")
+    ),
+}
+QUICK = ("romiplostim", "infusions")
 
 
 def dot(a: Any, b: Any) -> float:

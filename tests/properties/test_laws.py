@@ -35,6 +35,9 @@ CASES = {
         ),
         ROMIPLOSTIM,
     ),
+    "petrov2024": (lambda n: tj.cohort("itp-splenectomised-mech-1", model="petrov2024").sample(n), ROMIPLOSTIM),
+    "farrell2014": (lambda n: tj.cohort("cld", model="farrell2014").sample(n), "eltrombopag 75 mg oral daily x 7"),
+    "shimizu2021": (lambda n: tj.cohort("cld", model="shimizu2021").sample(n), "lusutrombopag 3 mg oral daily x 7"),
 }
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from differentiable import course
-from gradient_cases import CASES, DAYS, SAVE, dot, forward, itp, moved, patient_rows, reverse, user
+from gradient_cases import CASES, DAYS, QUICK, SAVE, dot, forward, itp, moved, patient_rows, reverse, user
 
 from thrombojax.codegen import build
 from thrombojax.models import struct
@@ -33,7 +33,7 @@ def compiler():
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "eltrombopag" else ()) for n in CASES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])
 def test_reverse_and_forward_mode_against_central_differences(name):
     """Along a direction of the amounts, the times, the durations, the first state, and of every parameter; jitted."""
     case = CASES[name]()

@@ -41,6 +41,10 @@ CASES = {
         ),
         f"{ROMIPLOSTIM} and romiplostim 1 ug/kg iv once from day 9",
     ),
+    "petrov2024": (lambda: tj.cohort("itp-mech-2", model="petrov2024").sample(12), ROMIPLOSTIM),
+    "farrell2014": (lambda: tj.cohort("cld", model="farrell2014").sample(12), ELTROMBOPAG),
+    "shimizu2021": (lambda: tj.cohort("cld", model="shimizu2021").sample(12), "lusutrombopag 3 mg oral daily x 7"),
+    "zhu2025": (lambda: tj.model("zhu2025").patients(cd34=np.geomspace(1e6, 1e7, 12)), None),
     "infusions": (
         lambda: user_model(HERE.parent / "user_models" / "one_compartment.py"),
         "drug 10 mg oral weekly x 2 and drug 6 mg iv over 0.5 days once from day 2.2",
@@ -108,7 +112,11 @@ def assert_same(found, other):
         assert np.array_equal(mine, theirs, equal_nan=True), name
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG_ONES = ("shimizu2021",)
+"""Whose steps are so short that a block by `xla` takes seconds."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG_ONES)) for n in CASES])
 def test_every_model(name):
     """And, on one of them, every reducer; on another, no endpoint at all."""
     patients, regimen = CASES[name][0](), CASES[name][1]
