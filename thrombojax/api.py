@@ -20,7 +20,7 @@ from thrombojax.codegen import build
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import InputError, Problem, RunError, unknown
 from thrombojax.execute.audit import audit as run_audit
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.solve import engine
@@ -47,7 +47,7 @@ class Outcome:
     summary: str
 
 
-def model(name: str, parameter_set: str = "1", drugs: tuple[str, ...] = ()) -> Model:
+def model(name: str, parameter_set: str = DEFAULT_SET, drugs: tuple[str, ...] = ()) -> Model:
     """A model by name; an assembled one with the states of `drugs`."""
     return registry.build(registry.Source(name, parameter_set), drugs)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.cohort import COUNT
@@ -207,7 +207,7 @@ class CohortSource:
         return Patients(self.source, 1, self._load())
 
 
-def cohort(name: str, model: str = "feedback", parameter_set: str = "1") -> CohortSource:
+def cohort(name: str, model: str = "feedback", parameter_set: str = DEFAULT_SET) -> CohortSource:
     """A cohort by name; an unknown one is an error that names the nearest."""
     found = CohortSource(name, registry.Source(model, parameter_set))
     known = cohorts.names(registry.build(found.source).cohorts)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from thrombojax.models import DEFAULT_SET
 from thrombojax.study.reducers import REDUCERS
 
 MAX_DAYS = 36_500
@@ -87,7 +88,7 @@ class Head(_Section):
         "", description="text of at most 10000 characters"
     )
     model: Text = Field("feedback", description="the name of a model (`thrombojax info models`)")
-    parameter_set: Text = Field("1", description='the name of a parameter set in quotes, such as "1"')
+    parameter_set: Text = Field(DEFAULT_SET, description='the name of a parameter set in quotes, such as "1"')
     seed: int = Field(1, ge=0, lt=2**63, description="a whole number from 0 to 9223372036854775807")
     days: Number = Field(gt=0, le=MAX_DAYS, description=f"a number of days more than 0 and at most {MAX_DAYS}")
     precision: Literal["f32", "f64"] = Field("f32", description="f32 or f64")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from thrombojax import drugs as drug_library
 from thrombojax.drugs.protocol import Drug
 from thrombojax.errors import InputError, unknown
-from thrombojax.models import struct
+from thrombojax.models import DEFAULT_SET, struct
 from thrombojax.models.feedback import baseline, core
 from thrombojax.models.feedback.effects import Effect, Surroundings, combine
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, Key, LinearBlock, Model
@@ -24,7 +24,7 @@ def parameter_sets() -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
+def feedback(drugs: tuple[str, ...] = (), parameter_set: str = DEFAULT_SET) -> Model:
     """The thrombopoietin-platelet feedback with the states, parameters and entries of `drugs`.
 
     The same arguments give the same object, so that compiled programs are found again.
