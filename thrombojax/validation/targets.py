@@ -43,6 +43,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Missed(_Section):
+    """[target.missed]: of a number that is not met. why: the likely reason; tried: what was; data: what would settle it."""
+
+    why: Text = Field(description="the likely reason")
+    tried: Text = Field(description="what was tried")
+    data: Text = Field(description="what data would settle it")
+
+
 class Target(_Section):
     """[[target]]. at: value of each axis; against: an arm whose number is taken off; times: factor from the study's unit to the
     paper's; published: None where only a direction is; recalled: not read in the source, shown but not counted."""
@@ -67,6 +75,7 @@ class Target(_Section):
     rule: Text | None = Field(None, description="where the interval comes from, where it is not the file's rule")
     use: Literal["calibration", "validation"] | None = Field(None, description="calibration, validation")
     recalled: bool = Field(False, description="true or false")
+    missed: Missed | None = Field(None, description="a table with why, tried and data")
 
 
 class Head(_Section):
@@ -222,7 +231,7 @@ def _problems(target: Target, head: Head | None, study: Study | None) -> list[Pr
     arms = [arm.name for arm in study.arms]
     if target.arm is None and len(arms) > 1:
         found.append(Problem("arm", f"is missing; allowed: {', '.join(arms)}"))
-    given = [("endpoint", "endpoint", target.endpoint, [e.name for e in study.endpoints])]
+    given = [("endpoint", "endpoint", target.endpoint or "", [e.name for e in study.endpoints])]
     given += [(key, "arm", name, arms) for key, name in (("arm", target.arm), ("against", target.against)) if name]
     found += [unknown(key, kind, name, known) for key, kind, name, known in given if name not in known]
     for axis in study.axes:
