@@ -174,8 +174,8 @@ def validation_cases() -> str:
         first = one.verdicts[0]
         lines = [line(v) for v in one.verdicts]
         audit = "" if one.audit is None else f" Audit: 99 % of relative errors below {one.audit:.1e}."
-        who = f"{first.title} ({first.kind}). {first.population}. {first.source}."
-        parts.append(f"### {one.case}\n\n{who} Intervals: {first.rule}.{audit}\n\n{table(lines[0], (row.values() for row in lines))}")
+        who = f"{first.title} ({first.kind}). {first.population}. {first.source}. Intervals: {first.rule}."
+        parts.append(f"### {one.case}\n\n{who}{audit}\n\n{table(lines[0], (row.values() for row in lines))}")
     return "\n\n".join(parts)
 
 
@@ -191,10 +191,9 @@ def validation_misses() -> str:
         unit = f" {v.unit}" if v.unit else ""
         kind = "recalled, not counted" if not v.counts else v.kind
         published = "a direction" if v.published is None else f"{v.published:g}{unit}"
-        parts.append(
-            f"### {v.target} ({v.case})\n\n"
-            f"Published {published} (to lie in {v.low:g} to {v.high:g}), simulated {v.simulated:.3g}{unit}; {kind}, {v.use}.\n\n- Likely: {said.why}\n- Tried: {said.tried}\n- Would settle it: {said.data}"
-        )
+        size = f"Published {published} (to lie in {v.low:g} to {v.high:g}), simulated {v.simulated:.3g}{unit}; {kind}, {v.use}."
+        reasons = f"- Likely: {said.why}\n- Tried: {said.tried}\n- Would settle it: {said.data}"
+        parts.append(f"### {v.target} ({v.case})\n\n{size}\n\n{reasons}")
     return "\n\n".join(parts)
 
 
