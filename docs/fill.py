@@ -46,7 +46,7 @@ def states() -> str:
 
 
 def parameters() -> str:
-    """Parameter set 1 as `thrombojax info parameters --model feedback` lists it."""
+    """Parameter set 1 as `thrombojax info parameters --model feedback --parameter-set 1` lists it."""
     import thrombojax as tj
 
     rows = [
@@ -58,7 +58,7 @@ def parameters() -> str:
             row["meaning"],
             ", ".join([*row["flags"], *([row["source"]] if row["source"] else [])]),
         )
-        for row in tj.info("parameters", model="feedback")
+        for row in tj.info("parameters", model="feedback", parameter_set="1")
     ]
     return table(("parameter", "value", "unit", "plausible", "meaning", "source"), rows)
 

@@ -300,8 +300,11 @@ def _provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
     }
 
 
-def info(topic: str, *, model: str | None = None) -> list[dict[str, Any]]:
-    """Rows about one topic; `model` limits parameters, states, observables, drugs and cohorts to one model."""
+def info(topic: str, *, model: str | None = None, parameter_set: str = DEFAULT_SET) -> list[dict[str, Any]]:
+    """Rows about one topic; `model` limits parameters, states, observables, drugs and cohorts to one model.
+
+    parameter_set: of the flagship, for its values and cohorts.
+    """
     if topic not in TOPICS:
         raise InputError(unknown("topic", "topic", topic, TOPICS))
     if topic == "devices":
@@ -315,7 +318,7 @@ def info(topic: str, *, model: str | None = None) -> list[dict[str, Any]]:
         raise InputError(unknown("--model", "model", model, registry.names()))
     rows = []
     for name in (model,) if model else registry.names():
-        source = registry.Source(name)
+        source = registry.Source(name, parameter_set)
         rows += _describe(topic, registry.build(source, registry.drugs(source)), source)
     return rows
 

@@ -10,6 +10,7 @@ import typer
 
 from thrombojax.cli import bench, options
 from thrombojax.cli.validate import validate
+from thrombojax.models import DEFAULT_SET
 
 AUDIT = 256
 
@@ -246,6 +247,9 @@ def info(
         str | None, typer.Argument(help="All about this cohort, drug or mechanism, with sources.", show_default=False)
     ] = None,
     model: Annotated[str | None, typer.Option(help="List what this model has.")] = None,
+    parameter_set: Annotated[
+        str, typer.Option("--parameter-set", metavar="SET", help="Of the flagship, for values and cohorts.")
+    ] = DEFAULT_SET,
     json: options.Json = None,
 ) -> None:
     """List models, drugs, parameters ...
@@ -261,7 +265,7 @@ def info(
     if name is not None:
         print(api.page(topic.value, name))
         return
-    rows = api.info(topic.value, model=model)
+    rows = api.info(topic.value, model=model, parameter_set=parameter_set)
     if json is not None:
         show.write_json(rows, json)
     if json is None or str(json) != "-":
