@@ -2,8 +2,8 @@
 
     python -m benchmarks.refit [--patients 500] [--scipy 10] [--json FILE]
 
-Truth: parameters of PARAMETERS drawn from the cohort's distributions (all else at its medians), eight counts each, with the cohort's
-error. Then one batch, and SciPy (BFGS, gradients by the same kernel) on the same posterior, a patient at a time.
+Truth: PARAMETERS drawn from the cohort (all else at its medians), eight counts each, with the cohort's
+error of counting. Then one batch, and SciPy (BFGS, gradients by the same kernel) on the same posterior, a patient at a time.
 """
 
 import argparse

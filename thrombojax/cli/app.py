@@ -122,6 +122,23 @@ def resume_command(study: Path, out: Path, given: Mapping[str, object]) -> str:
 
 
 @app.command()
+def fit(
+    study: options.Study,
+    out: Annotated[Path, options.out("OUT.h5", "Where the estimates go.")],
+    overwrite: options.Overwrite = False,
+    patients: options.Patients = None,
+) -> None:
+    """Fit each patient's counts.
+
+    The parameters of [fit] for every patient of the event table: most probable values, standard errors, shrinkage.
+    """
+    _prepare(study, options.Precision.f64)
+    from thrombojax.fit import results
+
+    print(results.run(study, out, overwrite=overwrite, patients_asked=patients).summary)
+
+
+@app.command()
 def check(
     study: options.Study,
     patients: options.Patients = None,

@@ -39,7 +39,7 @@ def minimise(
     tolerance: float = 1e-3,
     most: int = 60,
 ) -> Minimum:
-    """Each column of start (`[k, row]`) taken to a minimum of its own between low and high (`[k, row]`).
+    """Each column of start (`[k, row]`) taken to a minimum of its own between low and high (likewise, or `[k, 1]`).
 
     A problem is done when the undamped step is shorter than the tolerance, in standard deviations of its posterior: bounds that
     hold an unknown back take it out of that. Only problems that are not done are evaluated again.
@@ -47,7 +47,8 @@ def minimise(
     z = np.clip(start, low, high)
     k, n = z.shape
     rows = np.arange(n)
-    value, gradient, hessian = evaluate(z, rows)
+    low, high = (np.broadcast_to(end, z.shape) for end in (low, high))
+    value, gradient, hessian = (np.array(a, float) for a in evaluate(z, rows))
     damping, decrement = np.full(n, DAMPING), np.full(n, np.inf)
     iterations, converged = np.zeros(n, int), np.zeros(n, bool)
     active = np.isfinite(value)

@@ -1,4 +1,4 @@
-"""How counts scatter about what is predicted: minus the log-likelihood, with its slope and expected curvature in the prediction."""
+"""How counts scatter about what is predicted: minus the log-likelihood, its slope and its expected curvature."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from thrombojax.dosing.care import sd
 
 
 class Noise(NamedTuple):
-    """log: measured = predicted x exp(s e), s of that CV, as simulated visits are; else sd^2 = (cv x predicted)^2 + additive^2."""
+    """log: measured = predicted x exp(s e), s of that CV, as of visits; else sd^2 = (cv x predicted)^2 + additive^2."""
 
     log: bool
     cv: float
