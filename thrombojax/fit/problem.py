@@ -1,31 +1,30 @@
 """From a study with observed counts and a [fit] section to a function that has a minimum: one posterior a patient."""
 
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.fit import steady
 from thrombojax.fit.noise import Noise, score
 from thrombojax.fit.priors import Prior, of_cohort, precision
+from thrombojax.fit.steady import Anchor
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import population
 from thrombojax.patients.cohort import COUNT, Cohort, Mixture
 from thrombojax.patients.recorded import Course, course
 from thrombojax.solve import engine, sensitivities
+from thrombojax.solve.pieces import COUNT as SEEN
 from thrombojax.solve.sensitivities import Moved
 from thrombojax.solve.steppers import method
 from thrombojax.study.catalogue import resolve, unresolved
 from thrombojax.study.plan import Plan, catalogue
 
-BLOCK = 256
-"""Rows whose steady states are solved at once: one fixed block, so that a patient's fit does not depend on the batch."""
 CHUNK = 2048
 """Rows that are computed at once, which bounds the memory."""
 SMALL = 1e-4
@@ -46,7 +45,7 @@ class Posterior:
     """All patients' posteriors. A row is a patient in a component: `row = component x patients + patient`.
 
     typical: leaf (and `count`) -> `[row]`, what holds where nothing is fitted; dv: `[place, patient]`, NaN where nothing was
-    seen; precision: of the priors' z, `[k, k]`; low, high: `[k, row]`, where priors are cut off; anchor: as in `prepare`.
+    seen; precision: of the priors' z, `[k, k]`; low, high: `[k, row]`, where priors are cut off.
     """
 
     model: Model
@@ -59,7 +58,7 @@ class Posterior:
     high: np.ndarray
     dv: np.ndarray
     course: Course
-    anchor: tuple[str, tuple[float, float]] | None
+    anchor: Anchor
     accuracy: float
     backend: str
 
@@ -241,59 +240,25 @@ def _noise(plan: Plan) -> tuple[Noise, list[Problem]]:
     return Noise(said.error == "log", cv or 0.0, said.additive_sd), []
 
 
-@functools.lru_cache(maxsize=16)
-def _steady(model: Model, anchor: Any, places: tuple[int, ...]) -> Any:
-    """Jitted: (leaves, slopes of those that are fitted) -> ((p, y0, rate, residual), (p, y0) in each direction)."""
-    prepare = population.steady_states(model, anchor)
-
-    def run(leaves: list[Any], slopes: list[Any]) -> Any:
-        def solved(*moving: Any) -> Any:
-            mine = list(leaves)
-            for place, value in zip(places, moving, strict=True):
-                mine[place] = value
-            return prepare(mine)
-
-        primals = tuple(leaves[place] for place in places)
-
-        def push(direction: Any) -> Any:
-            along = tuple(direction[j] * slope for j, slope in enumerate(slopes))
-            return jax.jvp(solved, primals, along)[1][:2]
-
-        return solved(*primals), jax.vmap(push)(jnp.eye(len(places)))
-
-    return jax.jit(run)
-
-
-def steady(of: Posterior, values: np.ndarray, slopes: np.ndarray, rows: np.ndarray, block: int = BLOCK) -> Any:
-    """(cohort, p in each direction `[k, row]`, y0 likewise) of parameters `[k, row]` that move by `slopes` each."""
-    leaves = [*struct.names(of.model.Parameters), *([COUNT] if of.anchor is not None else [])]
+def _steady(of: Posterior, z: np.ndarray, rows: np.ndarray, block: int) -> Any:
+    """`steady.move` of z (`[k, row]`): one direction a parameter."""
+    leaves = steady.names(of.model, of.anchor)
     places = tuple(leaves.index(p.name) for p in of.priors)
+    typical = [of.typical[p.name][rows] for p in of.priors]
     columns = [of.typical[leaf][rows] for leaf in leaves]
-    for place, value in zip(places, values, strict=True):
+    for place, value in zip(places, of.values(z, rows), strict=True):
         columns[place] = value
-    run, parts = _steady(of.model, of.anchor, places), []
-    with jax.enable_x64(True):
-        for start in range(0, len(rows), block):
-            mine = np.resize(np.arange(start, min(start + block, len(rows))), block)
-            parts.append(jax.tree.map(np.asarray, run([c[mine] for c in columns], [s[mine] for s in slopes])))
-    (p, y0, rate, residual), (dp, dy0) = jax.tree.map(lambda *a: np.concatenate(a, -1)[..., : len(rows)], *parts)
-    sound = np.all([np.isfinite(a) for a in jax.tree.leaves((p, y0))], axis=0) & (
-        np.abs(residual) < population.RESIDUAL
-    )
-    status = np.where(sound, engine.OK, engine.NO_BASELINE).astype(np.uint8)
-    return engine.Cohort(p, y0, rate, status), jax.tree.leaves(dp), jax.tree.leaves(dy0)
+    slopes = np.stack([p.slope(t, x) for p, t, x in zip(of.priors, typical, z, strict=True)])
+    return steady.move(of.model, of.anchor, columns, places, np.eye(len(places))[:, :, None] * slopes, block)
 
 
-def predict(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray, block: int = BLOCK) -> Moved:
+def predict(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray, block: int = steady.BLOCK) -> Moved:
     """Predicted counts of z (`[k, row]`) and how they move with it.
 
     fastest: `[every row]`, the fastest rate of each row so far, kept up here: steps that grew back would make the objective jump.
     """
     whose = rows % of.patients
-    typical = [of.typical[p.name][rows] for p in of.priors]
-    values = of.values(z, rows)
-    slopes = np.stack([p.slope(t, x) for p, t, x in zip(of.priors, typical, z, strict=True)])
-    cohort, dp, dy0 = steady(of, values, slopes, rows, block)
+    cohort, dp, dy0 = _steady(of, z, rows, block)
     line = of.course.line._replace(timeline=jax.tree.map(lambda a: a[..., whose], of.course.line.timeline))
     bounds = of.course.bounds[:, whose]
     rate = np.where(np.isfinite(cohort.rate), cohort.rate, 0.0)
@@ -307,7 +272,8 @@ def predict(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray,
     factor = engine.buckets(of.model, fastest[rows], method(of.model)) * engine.refinement(of.accuracy)
     factor = np.where(cohort.status == engine.OK, factor, 0.0)
     moved = np.stack([dp[k] for k in wrt], axis=1)
-    return sensitivities.tangents(of.model, cohort, line, bounds, wrt, moved, np.stack(dy0, axis=1), factor, on)
+    states = np.stack(dy0, axis=1)
+    return sensitivities.tangents(of.model, cohort, line, bounds, wrt, moved, states, factor, on)[SEEN]
 
 
 def _by_differences(
@@ -319,7 +285,7 @@ def _by_differences(
         care = care._replace(**{name: getattr(care, name)[..., whose] for name in ("factor", "taken", "course")})
 
     def at(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        there, *_ = steady(of, of.values(z, rows), np.zeros_like(z), rows)
+        there, *_ = _steady(of, z, rows, steady.BLOCK)
         return sensitivities.values(
             of.model, replace(there, rate=cohort.rate), line, bounds, of.course.clinic, care, backend=of.backend,
             accuracy=of.accuracy,
@@ -335,7 +301,7 @@ def _by_differences(
     return Moved(found, np.stack(moved, axis=1), sound)
 
 
-def evaluate(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray, block: int = BLOCK) -> Any:
+def evaluate(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray, block: int = steady.BLOCK) -> Any:
     """Minus the log posterior of z (`[k, row]`), its gradient `[k, row]`, and its Gauss-Newton Hessian `[row, k, k]`."""
     parts = [_evaluate(of, z[:, s], rows[s], fastest, block) for s in _chunks(len(rows))]
     value, gradient, hessian = (list(a) for a in zip(*parts, strict=True))

@@ -3,6 +3,7 @@
 On the host, in float64, outside of JAX: for fits, whose patients each have a course, a damping and an end of their own.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from thrombojax.models.protocol import Model
 from thrombojax.solve import engine, gradient, tangent
 from thrombojax.solve.engine import Cohort
 from thrombojax.solve.native import Dots
-from thrombojax.solve.pieces import Clinic, Plan
+from thrombojax.solve.pieces import COUNT, Clinic, Plan
 from thrombojax.solve.steppers import FixedSteps, method
 
 
@@ -42,9 +43,9 @@ def tangents(
     states: np.ndarray,
     factor: np.ndarray,
     on: str,
-    observable: str = "platelets",
-) -> Moved:
-    """Values at the bounds (`[place, patient]`, -1: nowhere), and their derivatives by the tangent kernel.
+    save: Sequence[str] = (COUNT,),
+) -> dict[str, Moved]:
+    """Observables at the bounds (`[place, patient]`, -1: nowhere), and their derivatives by the tangent kernel.
 
     wrt: leaves of Parameters that move; leaves: `[direction, leaf of wrt, patient]`, states: `[direction, state, patient]`,
     how parameters and first states move; factor: on the steps, `[patient]`; on: one of `machine`'s.
@@ -52,7 +53,7 @@ def tangents(
     backend = gradient.MACHINES[on][0]
     time = line.timeline
     plan = Plan(
-        line.columns, (), (observable,), tuple(time.phase), line.infusions, FixedSteps(0, method(model)), None, True
+        line.columns, (), tuple(save), tuple(time.phase), line.infusions, FixedSteps(0, method(model)), None, True
     )
     made = tangent.kernel(backend, model, plan, "f64", wrt)
     wide = time._replace(
@@ -61,7 +62,8 @@ def tangents(
     )
     still = np.zeros(len(time.length))
     n, k, places = cohort.n, len(leaves), len(bounds)
-    values, moved, sound = np.zeros((places, n)), np.zeros((places, k, n)), np.ones(n, bool)
+    found = {name: Moved(np.zeros((places, n)), np.zeros((places, k, n)), np.ones(n, bool)) for name in save}
+    sound = factor > 0
     watch = engine.watched((), line)
     p, y0 = jax.tree.leaves(cohort.p), jax.tree.leaves(cohort.y0)
     behind: list[Any] = [np.zeros(()) for _ in p]
@@ -70,18 +72,21 @@ def tangents(
         for place, leaf in enumerate(wrt):
             behind[leaf] = leaves[direction, place]
         both = ([*p, *behind], [*y0, *states[direction]])
-        out = {observable: values, f"{observable} tangent": np.zeros((places, n))}
+        out = {name: moved.values for name, moved in found.items()}
+        out |= {f"{name} tangent": np.zeros((places, n)) for name in save}
         for level in np.unique(factor[factor > 0]):
             rows = np.flatnonzero(factor == level)
             finite = backend.run(
                 made, plan, *both, wide, watch, float(level), bounds, rows, {}, out, dots=Dots(still, still)
             )
             sound[rows] &= finite
-        moved[:, direction] = out[f"{observable} tangent"]
-    for array in (values, *np.moveaxis(moved, 1, 0)):
-        np.put_along_axis(array, order, np.take_along_axis(array, source, 0), 0)
-    sound &= (factor > 0) & np.isfinite(values).all(axis=0) & np.isfinite(moved).all(axis=(0, 1))
-    return Moved(values, moved, sound)
+        for name, moved in found.items():
+            moved.tangents[:, direction] = out[f"{name} tangent"]
+    for moved in found.values():
+        for array in (moved.values, *np.moveaxis(moved.tangents, 1, 0)):
+            np.put_along_axis(array, order, np.take_along_axis(array, source, 0), 0)
+        sound &= np.isfinite(moved.values).all(axis=0) & np.isfinite(moved.tangents).all(axis=(0, 1))
+    return {name: moved._replace(sound=sound) for name, moved in found.items()}
 
 
 def values(
@@ -91,7 +96,7 @@ def values(
     bounds: np.ndarray,
     clinic: Clinic | None = None,
     care: Care | None = None,
-    observable: str = "platelets",
+    observable: str = COUNT,
     backend: str = "auto",
     accuracy: float = 1e-4,
 ) -> tuple[np.ndarray, np.ndarray]:
