@@ -1,10 +1,10 @@
 """Calibration: a few free parameters of a set by least squares through the simulator, from many starts at once.
 
-Each parameter is normal on its scale (log, logit, linear) before any data, with its plausible range as 95 % interval and as bounds;
-z is in standard deviations of that. What is known afterwards is Gauss-Newton's, held against profiles.
+Before any data each parameter is normal on its scale (log, logit, linear), with its plausible range as 95 % interval and as
+bounds; z is in standard deviations of that. What is known afterwards is Gauss-Newton's, held against profiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,18 +26,23 @@ SAME, NEAR = 0.02, 0.1
 """Starts have ended in one place whose objectives are so near, and whose z are."""
 PROFILE = (-2.0, -1.0, 1.0, 2.0)
 """Where profiles look, in standard deviations of the posterior."""
-FORWARD = {"log": np.log, "logit": logit, "linear": lambda x: x}
-BACK = {"log": np.exp, "logit": expit, "linear": lambda x: x}
-RATE = {"log": lambda x: x, "logit": lambda x: x * (1.0 - x), "linear": np.ones_like}
+FORWARD: Mapping[str, Callable[[Any], Any]] = {"log": np.log, "logit": logit, "linear": lambda x: x}
+BACK: Mapping[str, Callable[[Any], Any]] = {"log": np.exp, "logit": expit, "linear": lambda x: x}
+RATE: Mapping[str, Callable[[Any], Any]] = {
+    "log": lambda x: x,
+    "logit": lambda x: x * (1.0 - x),
+    "linear": np.ones_like,
+}
 """Slope of the value in its scale, from the value."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """name, and all leaves that it sets; base: its value in the set it starts from; middle, spread: of the prior on its scale."""
+    """base: its value in the set it starts from; low, high: its plausible range; leaves: what moves in proportion, itself first,
+    with their values in that set; spread: of the prior, on its scale."""
 
     name: str
-    leaves: tuple[str, ...]
+    leaves: Mapping[str, float]
     scale: str
     base: float
     low: float
@@ -52,10 +57,10 @@ class Parameter:
     def spread(self) -> float:
         return (self.ends[1] - self.ends[0]) / (2.0 * WIDE)
 
-    def value(self, z: np.ndarray) -> np.ndarray:
+    def value(self, z: Any) -> np.ndarray:
         return np.asarray(BACK[self.scale](0.5 * sum(self.ends) + self.spread * z))
 
-    def slope(self, z: np.ndarray) -> np.ndarray:
+    def slope(self, z: Any) -> np.ndarray:
         return np.asarray(self.spread * RATE[self.scale](self.value(z)))
 
     def place(self, value: float) -> float:
@@ -68,8 +73,8 @@ class Calibrated:
 
     z: `[k]`; before, after: `[t]`, simulated with the base set and with this one; residual: `[t]`, in standard deviations;
     jacobian: `[t, k]`, of the residuals in z; covariance: `[k, k]`, of z; pull: `[t, k]`, how far each target holds each
-    parameter (z with it less z without it, in one Gauss-Newton step); profile: `[k, place]`, rise of the objective at PROFILE, with the
-    others at their best; same: how many of `starts` ended here.
+    parameter (z with it less z without it, in one Gauss-Newton step); profile: `[k, place]`, rise of the objective at PROFILE,
+    with the others at their best; same: how many of `starts` ended here.
     """
 
     file: File
@@ -97,7 +102,7 @@ class Calibrated:
 def calibrate(file: File) -> Calibrated:
     """InputError for wrong input; RunError where no start converges, or the best one is held by a bound."""
     parameters = free(file)
-    of = scenarios.groups(file, [p.leaves for p in parameters])
+    of = scenarios.groups(file, [tuple(p.leaves) for p in parameters])
     k, n = len(parameters), file.head.starts
     low, high = np.full((k, 1), -WIDE), np.full((k, 1), WIDE)
     start = np.clip(starts(parameters, n, file.head.seed), low, high)
@@ -145,8 +150,8 @@ def free(file: File) -> tuple[Parameter, ...]:
             taken.add(leaves[-1])
         if len(leaves) <= len(said.also):
             continue
-        about, base = known[leaves[0]], float(defaults[leaves[0]])
-        made = _ranged(file, i, about, base, tuple(leaves), problems)
+        about = known[leaves[0]]
+        made = _ranged(file, i, about, {leaf: float(defaults[leaf]) for leaf in leaves}, problems)
         if made is not None:
             found.append(made)
     if problems:
@@ -155,26 +160,23 @@ def free(file: File) -> tuple[Parameter, ...]:
 
 
 def _ranged(
-    file: File, i: int, about: Quantity, base: float, leaves: tuple[str, ...], problems: list[Problem]
+    file: File, i: int, about: Quantity, leaves: Mapping[str, float], problems: list[Problem]
 ) -> Parameter | None:
+    name, base = next(iter(leaves.items()))
     said, where = file.free[i], file.at("parameter", i)
     low, high = said.low if said.low is not None else about.low, said.high if said.high is not None else about.high
     if low is None or high is None:
-        problems.append(Problem(where, f"{leaves[0]} has no plausible range; needed: low and high"))
+        problems.append(Problem(where, f"{name} has no plausible range; needed: low and high"))
     elif not low < high:
         problems.append(Problem(where, f"low = {low:g} and high = {high:g}; needed: low below high"))
     elif (said.scale != "linear" and low <= 0) or (said.scale == "logit" and high >= 1) or base == 0:
         problems.append(
-            Problem(
-                where, f"scale {said.scale!r} of {leaves[0]} from {low:g} to {high:g}; allowed: another scale or range"
-            )
+            Problem(where, f"scale {said.scale!r} of {name} from {low:g} to {high:g}; allowed: another scale or range")
         )
     elif not low <= base <= high:
-        problems.append(
-            Problem(where, f"{leaves[0]} is {base:g} in set {file.head.base}, outside of {low:g} to {high:g}")
-        )
+        problems.append(Problem(where, f"{name} is {base:g} in set {file.head.base}, outside of {low:g} to {high:g}"))
     else:
-        return Parameter(leaves[0], leaves, said.scale, base, low, high, about.unit)
+        return Parameter(name, leaves, said.scale, base, low, high, about.unit)
     return None
 
 
@@ -186,13 +188,13 @@ def starts(parameters: Sequence[Parameter], n: int, seed: int) -> np.ndarray:
 
 
 def residuals(targets: Sequence[Target], seen: scenarios.Simulated) -> tuple[np.ndarray, np.ndarray]:
-    """(simulated less published in standard deviations `[t, start]`, slopes in z `[t, k, start]`); NaN below 0 on a ratio's scale."""
+    """(simulated less published in standard deviations `[t, start]`, slopes in z `[t, k, start]`); NaN: no logarithm."""
     centre, sd = (np.array(a) for a in zip(*(centre_and_sd(t) for t in targets), strict=True))
     log = np.array([t.log for t in targets])[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where(log, np.log(seen.values), seen.values)
         rate = np.where(log, 1.0 / seen.values, 1.0)
-    return (value - centre[:, None]) / sd[:, None], seen.slopes * (rate / sd[:, None])[:, None, :]
+        return (value - centre[:, None]) / sd[:, None], seen.slopes * (rate / sd[:, None])[:, None, :]
 
 
 def centre_and_sd(t: Target) -> tuple[float, float]:
@@ -201,7 +203,8 @@ def centre_and_sd(t: Target) -> tuple[float, float]:
         low, high = (np.log(t.low), np.log(t.high)) if t.log else (t.low, t.high)
         middle = 0.5 * (low + high) if t.value is None else float(np.log(t.value)) if t.log else t.value
         return float(middle), float((high - low) / (2.0 * WIDE))
-    assert t.value is not None and t.sd is not None
+    assert t.value is not None
+    assert t.sd is not None
     return (float(np.log(t.value)), t.sd / t.value) if t.log else (t.value, t.sd)
 
 
@@ -212,9 +215,9 @@ def _rates(of: Sequence[Group], n: int) -> list[np.ndarray]:
 def _simulate(
     file: File, of: Sequence[Group], parameters: Sequence[Parameter], z: np.ndarray, rates: Sequence[np.ndarray]
 ) -> scenarios.Simulated:
-    value = np.stack([p.value(x) for p, x in zip(parameters, z, strict=True)])
-    slope = np.stack([p.slope(x) for p, x in zip(parameters, z, strict=True)])
-    return scenarios.simulate(file, of, [p.name for p in parameters], value, slope, rates)
+    ratio = np.stack([p.value(x) / p.base for p, x in zip(parameters, z, strict=True)])
+    slope = np.stack([p.slope(x) / p.base for p, x in zip(parameters, z, strict=True)])
+    return scenarios.simulate(file, of, [p.name for p in parameters], ratio, slope, rates)
 
 
 def _objective(file: File, of: Sequence[Group], parameters: Sequence[Parameter], n: int) -> Any:
@@ -274,7 +277,7 @@ def profiles(
     covariance: np.ndarray,
     least: float,
 ) -> np.ndarray:
-    """Rise of the objective where one parameter is held and the others find their best, `[k, place]`; NaN outside of the range."""
+    """Rise of the objective with one parameter held and the others at their best, `[k, place]`; NaN outside of the range."""
     k, places = len(z), len(PROFILE)
     sd = np.sqrt(np.diag(covariance))
     start = np.repeat(z[:, None], k * places, axis=1)

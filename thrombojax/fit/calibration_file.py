@@ -25,7 +25,7 @@ class Head(_Section):
 
 
 class Free(_Section):
-    """[[parameter]]: free within its plausible range, which is the 95 % interval of its prior."""
+    """[[parameter]]: free within its plausible range, the 95 % interval of its prior; also: what moves in proportion."""
 
     name: Text = Field(description="the name of a parameter (`thrombojax info parameters`)")
     scale: Literal["log", "logit", "linear"] = Field("log", description="log, logit or linear")

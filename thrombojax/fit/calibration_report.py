@@ -52,7 +52,7 @@ def record(of: Calibrated) -> dict[str, Any]:
 
 
 def _at(p: Parameter, z: float) -> float:
-    return float(p.value(np.float64(z)))
+    return float(p.value(z))
 
 
 def _published(t: Target) -> tuple[float, float, float]:
@@ -112,9 +112,11 @@ def toml(of: Calibrated, name: str) -> str:
     for p, found in zip(of.parameters, said["parameters"], strict=True):
         moved = "; ".join(m["target"] for m in found["moved_by"][:2])
         why = f"calibration {of.file.head.name}; moved most by: {moved}".replace('"', "'")
-        for leaf in p.leaves:
+        why += "" if len(p.leaves) == 1 else f"; in proportion: {', '.join(p.leaves)}"
+        for leaf, base in p.leaves.items():
             group, _, key = leaf.partition(".")
-            entry = f'{key} = {{ value = {_few(found["value"], 5)!r}, kind = "FIT", source = "{why}" }}'
+            value = _few(base * found["value"] / p.base, 5)
+            entry = f'{key} = {{ value = {value!r}, kind = "FIT", source = "{why}" }}'
             groups.setdefault(group, []).append(entry)
     for group, entries in groups.items():
         lines += ["", f"[{group}]", *entries]

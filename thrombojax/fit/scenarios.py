@@ -135,23 +135,24 @@ class Simulated:
     sound: np.ndarray
 
 
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # a start without a result is found at the end
 def simulate(
     file: File,
     of: Sequence[Group],
     names: Sequence[str],
-    value: np.ndarray,
+    ratio: np.ndarray,
     slope: np.ndarray,
     fastest: Sequence[np.ndarray],
 ) -> Simulated:
-    """Every target of every start. value, slope: `[parameter, start]`, of the free parameters (in z).
+    """Every target of every start. ratio: `[parameter, start]`, free parameters over their base; slope: likewise, of that in z.
 
     fastest: of each group `[scenario, start]`, the fastest rates so far, kept up here.
     """
-    k, n = value.shape
+    k, n = ratio.shape
     values, slopes, sound = np.zeros((len(file.targets), n)), np.zeros((len(file.targets), k, n)), np.ones(n, bool)
     for group, rates in zip(of, fastest, strict=True):
         seen = tuple(dict.fromkeys(t.observable for t in file.targets))
-        found, fine = _solve(group, names, value, slope, rates, seen)
+        found, fine = _solve(group, names, ratio, slope, rates, seen)
         sound &= fine
         for s, i in enumerate(group.targets):
             moved = found[file.targets[i].observable]
@@ -163,17 +164,16 @@ def simulate(
 
 
 def _solve(
-    group: Group, names: Sequence[str], value: np.ndarray, slope: np.ndarray, rates: np.ndarray, seen: tuple[str, ...]
+    group: Group, names: Sequence[str], ratio: np.ndarray, slope: np.ndarray, rates: np.ndarray, seen: tuple[str, ...]
 ) -> tuple[dict[str, sensitivities.Moved], np.ndarray]:
-    (k, n), s, model = value.shape, len(group.targets), group.model
+    (k, n), s, model = ratio.shape, len(group.targets), group.model
     leaves = steady.names(model, group.anchor)
-    base = struct.as_dict(model.defaults)
     data = {leaf: np.repeat(group.base[leaf], n) for leaf in leaves}
     moving: dict[str, np.ndarray] = {}
     for j, name in enumerate(names):
         for leaf, live in group.live[name]:
-            scale = np.repeat(np.where(live, group.base[leaf] / base[leaf], 0.0), n)
-            data[leaf] = np.where(np.repeat(live, n), scale * np.tile(value[j], s), data[leaf])
+            scale = np.repeat(np.where(live, group.base[leaf], 0.0), n)
+            data[leaf] = np.where(np.repeat(live, n), scale * np.tile(ratio[j], s), data[leaf])
             moving[leaf] = np.zeros((k, s * n))
             moving[leaf][j] = scale * np.tile(slope[j], s)
     places = tuple(leaves.index(leaf) for leaf in moving)
