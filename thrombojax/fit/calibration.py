@@ -24,6 +24,8 @@ WIDE = 1.959964
 """Standard deviations from the middle of a 95 % interval to its ends."""
 SAME, NEAR = 0.02, 0.1
 """Starts have ended in one place whose objectives are so near, and whose z are."""
+MOST = 150
+"""Steps that a start may take."""
 PROFILE = (-2.0, -1.0, 1.0, 2.0)
 """Where profiles look, in standard deviations of the posterior."""
 FORWARD: Mapping[str, Callable[[Any], Any]] = {"log": np.log, "logit": logit, "linear": lambda x: x}
@@ -106,7 +108,7 @@ def calibrate(file: File) -> Calibrated:
     k, n = len(parameters), file.head.starts
     low, high = np.full((k, 1), -WIDE), np.full((k, 1), WIDE)
     start = np.clip(starts(parameters, n, file.head.seed), low, high)
-    found = minimise(_objective(file, of, parameters, n), start, low, high, tolerance=1e-4, most=150)
+    found = minimise(_objective(file, of, parameters, n), start, low, high, tolerance=1e-4, most=MOST)
     best = _best(file, parameters, found)
     z = found.z[:, best]
     both = np.stack([start[:, 0], z], axis=1)

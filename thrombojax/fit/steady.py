@@ -64,8 +64,9 @@ def _moved(model: Model, anchor: Anchor, places: tuple[int, ...]) -> Any:
         primals = tuple(columns[place] for place in places)
 
         def push(along: Any) -> Any:
-            return jax.jvp(solved, primals, tuple(along[k] for k in range(len(places))))[1][:2]
+            return jax.jvp(solved, primals, tuple(along[k] for k in range(len(places))))
 
-        return solved(*primals), jax.vmap(push)(slopes)
+        found, moved = jax.vmap(push, out_axes=(None, 0))(slopes)  # the state itself is solved for once
+        return found, moved[:2]
 
     return jax.jit(run)
