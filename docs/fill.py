@@ -161,7 +161,7 @@ def refit() -> str:
     whole = (
         f"{found['what']}: 90 % intervals hold {100 * cover['all']:.1f} % of all true values. One batch takes "
         f"{found['batch_s']:.2g} s on {found['cores']} cores, {batch:.2g} ms a patient. SciPy's BFGS on the same posterior, with "
-        f"exact gradients by the same kernel, takes {alone:.3g} ms a patient, {found['ratio']:.0f} times as long, and ends at most "
+        f"exact gradients by the same kernel, takes {alone:.3g} ms a patient, {found['ratio']:.0f} times as long, ending at most "
         f"{away:.0e} SD of the prior away."
     )
     return table(("parameter", "truth in its 90 % interval", "shrinkage"), rows) + "\n\n" + whole
