@@ -5,6 +5,7 @@ README is made by `make figures`.
 """
 
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
+FIT = "sweeps/itp-romiplostim-fit.toml"
+CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
 sys.path.insert(0, str(ROOT / "tests" / "models"))
 
@@ -197,9 +200,39 @@ def validation_misses() -> str:
     return "\n\n".join(parts)
 
 
+def fitted() -> str:
+    """What `thrombojax fit` prints, but for the time."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = command("fit", FIT, "-o", f"{folder}/fit.h5")
+        return fenced(said.replace(f"{folder}/fit.h5", "out/fit.h5").partition("\n\nfitted in")[0])
+
+
+def refit() -> str:
+    """What `python -m benchmarks.refit` measured, as committed."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "refit-2-core-x86-64.json").read_text(encoding="utf-8"))
+    cover, shrinkage = found["coverage_of_90_percent"], found["shrinkage"]
+    rows = [(f"`{name}`", f"{100 * cover[name]:.1f} %", f"{100 * x:.0f} %") for name, x in shrinkage.items()]
+    batch, alone = 1e3 * found["batch_s_per_patient"], 1e3 * found["scipy_s_per_patient"]
+    away = found["largest_difference_from_scipy_in_prior_sd"]
+    whole = (
+        f"{found['what']}: 90 % intervals hold {100 * cover['all']:.1f} % of all true values. One batch takes "
+        f"{found['batch_s']:.2g} s on {found['cores']} cores, {batch:.2g} ms a patient. SciPy's BFGS on the same posterior, with "
+        f"exact gradients by the same kernel, takes {alone:.3g} ms a patient, {found['ratio']:.0f} times as long, ending at most "
+        f"{away:.0e} SD of the prior away."
+    )
+    return table(("parameter", "truth in its 90 % interval", "shrinkage"), rows) + "\n\n" + whole
+
+
+def calibrated() -> str:
+    """What `thrombojax calibrate` prints of the flagship."""
+    with tempfile.TemporaryDirectory() as folder:
+        return fenced(command("calibrate", CALIBRATION, "-o", f"{folder}/3.toml"))
+
+
 BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
+    fitted, refit, calibrated,
 )  # fmt: skip
 
 

@@ -110,8 +110,8 @@ def run_study(
         layout=plan.layout,
         kernel_hash=digest,
         compute=sweeps.sweep(plan),
-        study=_identity(plan),
-        provenance=_provenance(plan, digest),
+        study=identity(plan),
+        provenance=provenance(plan, digest),
     )
     done = execute.execute(
         work,
@@ -217,7 +217,7 @@ _STEP_SECONDS = {"f32": 0.3e-6, "f64": 0.5e-6}
 """Nominal seconds of one step of one patient on one machine of two cores; a guide, not a promise."""
 
 
-def _identity(plan: plans.Plan) -> str:
+def identity(plan: plans.Plan) -> str:
     """Text by which two runs are the same study: the file, what the command line changed, and the patient table."""
     study = plan.study
     sections = {"study": study.head.model_dump(), "patients": study.patients.model_dump()}
@@ -277,7 +277,7 @@ def _commit() -> str:
     return said.stdout.strip()
 
 
-def _provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
+def provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
     head = plan.study.head
     versions = {name: version(name) for name in ("thrombojax", "jax", "jaxlib", "numpy", "h5py", "diffrax")}
     return {

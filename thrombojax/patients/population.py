@@ -139,7 +139,7 @@ def prepare(patients: Patients, model: Model) -> Cohort:
     anchor = patients.cohort.anchor if patients.cohort is not None and COUNT in found else None
     key = (anchor.unknown, anchor.start) if anchor is not None else None
     given = [found[leaf] for leaf in leaves] + ([found[COUNT]] if anchor is not None else [])
-    run = _prepare(model, key)
+    run = steady_states(model, key)
 
     def block(start: int) -> Any:
         rows = np.resize(np.arange(start, min(start + PREPARE, n)), PREPARE)
@@ -155,7 +155,7 @@ def prepare(patients: Patients, model: Model) -> Cohort:
 
 
 @functools.lru_cache(maxsize=64)
-def _prepare(model: Model, anchor: tuple[str, tuple[float, float]] | None) -> Any:
+def steady_states(model: Model, anchor: tuple[str, tuple[float, float]] | None) -> Any:
     """Jitted: leaves of one block (and counts) -> (p, y0, fastest rate, residual of the steady state)."""
 
     def block(leaves: list[Any]) -> Any:

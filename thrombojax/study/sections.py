@@ -172,6 +172,24 @@ class Events(_Section):
     drop: Annotated[tuple[Text, ...], Field(strict=False)] = Field((), description="a list of column names")
 
 
+class Fit(_Section):
+    """[fit]: what is estimated from each patient's counts in the event table."""
+
+    parameters: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=20)] = Field(
+        description="a list of 1 to 20 names of parameters or covariates (`thrombojax info parameters`)"
+    )
+    cv: Annotated[dict[str, Annotated[Number, Field(gt=0, le=5)]], BeforeValidator(_flat)] = Field(
+        {}, description="coefficients of variation more than 0 and at most 5 by the names of fitted parameters"
+    )
+    error: Literal["log", "normal"] = Field("log", description="log or normal")
+    residual_cv: Number | None = Field(None, ge=0, le=2, description="a coefficient of variation from 0 to 2")
+    additive_sd: Number = Field(0.0, ge=0, description="a platelet count (1e9/L) from 0")
+    mixtures: Annotated[tuple[Text, ...], Field(strict=False, max_length=20)] | None = Field(
+        None, description="a list of names of the cohort's mixtures"
+    )
+    level: Number = Field(0.9, ge=0.5, le=0.999, description="a probability from 0.5 to 0.999")
+
+
 class Axis(_Section):
     """[[axis]]: a number of the regimens, or a parameter or covariate, to grid over."""
 

@@ -106,7 +106,7 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = DEFAULT_SET) -> M
         weight="body.weight",
         parameter_set=parameter_set,
         sites={d.name: d.site for d in loaded if d.site},
-        cohorts=(HERE / "cohorts" / f"set-{parameter_set}", HERE / "cohorts"),
+        cohorts=(*(HERE / "cohorts" / f"set-{name}" for name in lineage(parameter_set)), HERE / "cohorts"),
     )
 
 
@@ -146,6 +146,13 @@ def read_set(parameter_set: str) -> Mapping[str, Mapping[str, Any]]:
         if group != "set"
         for name, entry in entries.items()
     }
+
+
+def lineage(parameter_set: str) -> tuple[str, ...]:
+    """A parameter set and those that it is based on: cohorts that one recalibrates hold for what is made of it."""
+    text = (HERE / "sets" / f"{parameter_set}.toml").read_text(encoding="utf-8")
+    base = tomllib.loads(text)["set"].get("base")
+    return (parameter_set, *(lineage(base) if base is not None else ()))
 
 
 def _values(parameter_set: str) -> Any:
