@@ -17,7 +17,8 @@ AUDIT = 16
 
 def validate(
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE ...]", help="Cases, or kinds of them; all, where none is named.")
+        list[str] | None,
+        typer.Argument(metavar="[CASE ...]", help="Cases, or kinds of them; all, where none is named."),
     ] = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the table, JSON and a figure per case go.")
@@ -47,7 +48,14 @@ def validate(
     ]
     chosen = targets.load(list(dict.fromkeys(wanted)))
     if listed:
-        print(show.table([{"case": c.name, "kind": c.head.kind, "targets": len(c.targets), "title": c.head.title} for c in chosen]))
+        print(
+            show.table(
+                [
+                    {"case": c.name, "kind": c.head.kind, "targets": len(c.targets), "title": c.head.title}
+                    for c in chosen
+                ]
+            )
+        )
         return
     targets.check_sets(parameter_set or [])
     show.check_writable(json)
@@ -62,7 +70,11 @@ def validate(
         found.append(judged)
         agree = sum(v.agrees for v in judged.verdicts)
         own = f", set {judged.parameter_set}" if judged.parameter_set else ""
-        print(f"{judged.case}{own}: {agree} of {len(judged.verdicts)} agree, {span(judged.seconds)}", file=sys.stderr, flush=True)
+        print(
+            f"{judged.case}{own}: {agree} of {len(judged.verdicts)} agree, {span(judged.seconds)}",
+            file=sys.stderr,
+            flush=True,
+        )
     said = _text(found, judge.summary(found))
     out.mkdir(parents=True, exist_ok=True)
     show.write_text(said + "\n", out / "validation.txt")

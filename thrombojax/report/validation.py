@@ -56,5 +56,7 @@ def figure(judged: Judged, path: Path) -> None:
         unit = f", {v.unit}" if v.unit else ""
         axis.set_ylabel(f"{v.target}{unit}", rotation=0, ha="right", va="center", fontsize=7)
     own = f" (parameter set {judged.parameter_set})" if judged.parameter_set else ""
-    sheet.suptitle(f"{some[0].title}{own}\npublished: black; simulated: blue where it agrees, red where not", fontsize=7)
+    sheet.suptitle(
+        f"{some[0].title}{own}\npublished: black; simulated: blue where it agrees, red where not", fontsize=7
+    )
     sheet.savefig(path, dpi=110)

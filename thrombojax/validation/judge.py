@@ -218,7 +218,12 @@ def summary(found: Sequence[Judged]) -> list[Mapping[str, Any]]:
     for kind in KINDS:
         for own in dict.fromkeys(v.parameter_set for v in verdicts if v.kind == kind):
             mine = [v for v in verdicts if v.kind == kind and v.parameter_set == own]
-            row: dict[str, Any] = {"kind": kind, "set": own or "-", "rows": len(mine), "agree": sum(v.agrees for v in mine)}
+            row: dict[str, Any] = {
+                "kind": kind,
+                "set": own or "-",
+                "rows": len(mine),
+                "agree": sum(v.agrees for v in mine),
+            }
             row["share"] = f"{100 * row['agree'] / len(mine):.0f} %"
             for use in ("calibration", "validation"):
                 some = [v for v in mine if v.use == use]

@@ -106,14 +106,20 @@ def sweeps() -> Path:
 
 def of_kind(kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
     """Names of the cases of a kind."""
-    return tuple(n for n in names(folder) if tomllib.loads((folder / f"{n}.toml").read_text("utf-8")).get("kind") == kind)
+    return tuple(
+        n for n in names(folder) if tomllib.loads((folder / f"{n}.toml").read_text("utf-8")).get("kind") == kind
+    )
 
 
 def check_sets(given: Sequence[str]) -> None:
     """Raises InputError for a parameter set that the flagship does not have."""
     from thrombojax.models.feedback.assemble import parameter_sets
 
-    wrong = [unknown("--parameter-set", "parameter set", name, parameter_sets()) for name in given if name not in parameter_sets()]
+    wrong = [
+        unknown("--parameter-set", "parameter set", name, parameter_sets())
+        for name in given
+        if name not in parameter_sets()
+    ]
     if wrong:
         raise InputError(*wrong)
 
@@ -192,17 +198,23 @@ def _problems(target: Target, head: Head | None, study: Study | None) -> list[Pr
     """What is wrong with a target by itself and within its study."""
     found: list[Problem] = []
     if head is not None and head.kind != "reference" and (target.low is None or target.high is None):
-        found.append(Problem("low, high", f"{target.name!r} has no interval; needed: both ends, with their source in `rule`"))
+        found.append(
+            Problem("low, high", f"{target.name!r} has no interval; needed: both ends, with their source in `rule`")
+        )
     if target.published is None and (target.signature is None or target.low is None or target.high is None):
         return [*found, Problem("published", "is missing; only a direction that a signature has needs none")]
     low, high = interval(target)
     if not low <= high or (low == high and head is not None and head.kind != "reference"):
         found.append(Problem("low, high", f"given {low:g} to {high:g}; allowed: low below high"))
     if (target.threshold is None) == target.statistic.startswith("share_"):
-        found.append(Problem("threshold", f"belongs to share_at_or_above and share_below; statistic: {target.statistic}"))
+        found.append(
+            Problem("threshold", f"belongs to share_at_or_above and share_below; statistic: {target.statistic}")
+        )
     places = [key for key in ("endpoint", "signature", "cohort") if getattr(target, key) is not None]
     if len(places) != 1:
-        found.append(Problem("endpoint, signature, cohort", f"given {', '.join(places) or 'none'}; allowed: one of them"))
+        found.append(
+            Problem("endpoint, signature, cohort", f"given {', '.join(places) or 'none'}; allowed: one of them")
+        )
         return found
     if places != ["endpoint"]:
         return found + _elsewhere(target)
