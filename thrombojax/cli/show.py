@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,13 @@ def check_writable(file: Path | None) -> None:
     """Before long work: the folder of a file to be written is there."""
     if file is not None and not file.parent.is_dir():
         raise InputError(Problem(str(file), f"the folder {str(file.parent)!r} does not exist"))
+
+
+def check_folder(folder: Path) -> None:
+    """Before long work: a folder can be made, or is there to write in."""
+    nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(Problem(str(folder), f"cannot be written: {str(nearest)!r} is no folder that may be written"))
 
 
 def _plain(value: Any) -> Any:

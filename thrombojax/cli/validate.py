@@ -11,6 +11,7 @@ from thrombojax.cli import options
 
 if TYPE_CHECKING:
     from thrombojax.validation.judge import Judged
+    from thrombojax.validation.targets import Case
 
 AUDIT = 16
 
@@ -38,27 +39,16 @@ def validate(
     noise and size. Misses are shown as misses.
     """
     from thrombojax.cli import show
-    from thrombojax.cli.progress import span
     from thrombojax.validation import targets
 
-    wanted = [
-        name
-        for given in cases or targets.KINDS
-        for name in (targets.of_kind(given) if given in targets.KINDS else [given])
-    ]
-    chosen = targets.load(list(dict.fromkeys(wanted)))
+    chosen = targets.load(cases or ())
     if listed:
-        print(
-            show.table(
-                [
-                    {"case": c.name, "kind": c.head.kind, "targets": len(c.targets), "title": c.head.title}
-                    for c in chosen
-                ]
-            )
-        )
+        rows = [{"case": c.name, "kind": c.head.kind, "targets": len(c.targets), "title": c.head.title} for c in chosen]
+        print(show.table(rows))
         return
     targets.check_sets(parameter_set or [])
     show.check_writable(json)
+    show.check_folder(out)
     from thrombojax import process
     from thrombojax.models import DEFAULT_SET
 
@@ -66,27 +56,44 @@ def validate(
     from thrombojax.report import validation as page
     from thrombojax.validation import judge
 
-    found = []
-    for judged in judge.every(chosen, parameter_set or [DEFAULT_SET], audit):
-        found.append(judged)
-        agree = sum(v.agrees for v in judged.verdicts)
-        own = f", set {judged.parameter_set}" if judged.parameter_set else ""
-        print(
-            f"{judged.case}{own}: {agree} of {len(judged.verdicts)} agree, {span(judged.seconds)}",
-            file=sys.stderr,
-            flush=True,
-        )
+    judge.check(chosen)
+    found = _judged(judge.runs(chosen, parameter_set or [DEFAULT_SET]), audit)
     said = _text(found, judge.summary(found))
     out.mkdir(parents=True, exist_ok=True)
     show.write_text(said + "\n", out / "validation.txt")
     show.write_json(page.rows(found), out / "validation.json")
-    for judged in found:
-        page.figure(judged, out / f"{judged.case}{f'-set-{judged.parameter_set}' if judged.parameter_set else ''}.png")
+    drawn = page.figures(found, out)
     if json is not None:
         show.write_json(page.rows(found), json)
     if json is None or str(json) != "-":
         print(said)
-        print(f"\nvalidation.txt, validation.json and a figure a case: {out}")
+        print(f"\n{out}: validation.txt, validation.json and {'a figure a case' if drawn else 'no figures'}")
+    if not drawn:
+        print("figures need matplotlib: pip install 'thrombojax[plots]'", file=sys.stderr)
+
+
+def _judged(runs: "Sequence[tuple[Case, str | None]]", audit: int) -> "list[Judged]":
+    """Each run in turn; RunError where Ctrl-C stops it, before anything is written."""
+    from thrombojax.cli.progress import span
+    from thrombojax.errors import RunError
+    from thrombojax.execute.signals import stop_request
+    from thrombojax.validation import judge
+
+    found: list[Judged] = []
+    with stop_request() as stop:
+        for case, own in runs:
+            name = case.name + (f", set {own}" if own else "")
+            print(f"{len(found) + 1}/{len(runs)} {name} ... ", end="", file=sys.stderr, flush=True)
+            said = "failed"
+            try:
+                found.append(judge.judge(case, own, audit))
+                agree, rows = sum(v.agrees for v in found[-1].verdicts), len(found[-1].verdicts)
+                said = f"{agree} of {rows} agree, {span(found[-1].seconds)}"
+            finally:
+                print(said, file=sys.stderr, flush=True)
+            if stop.reason is not None:
+                raise RunError(f"interrupted after {len(found)} of {len(runs)} cases; nothing was written")
+    return found
 
 
 def _text(found: "Sequence[Judged]", summary: "Sequence[Mapping[str, Any]]") -> str:

@@ -26,9 +26,13 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Catches the signals while the block runs, in the main thread only (no other may), and restores what was there."""
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    """Catches the signals while the block runs, in the main thread only (no other may), and restores what was there.
+
+    Within another such block it is that block's request: who runs several things learns that one of them was to stop.
+    """
+    outer = getattr(signal.getsignal(SIGNALS[0]), "__self__", None)
+    request = outer if isinstance(outer, StopRequest) else StopRequest()
+    if request is outer or threading.current_thread() is not threading.main_thread():
         yield request
         return
     before = {number: signal.signal(number, request.handle) for number in SIGNALS}

@@ -1,5 +1,6 @@
 """What the validation says: a line a target for people, rows for machines, and a figure a case."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def line(v: Verdict) -> dict[str, str]:
 
 def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def figures(found: Sequence[Judged], folder: Path) -> bool:
+    """A picture a case and parameter set in a folder; False, and none, where there is no matplotlib."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return False
+    for judged in found:
+        own = f"-set-{judged.parameter_set}" if judged.parameter_set else ""
+        figure(judged, folder / f"{judged.case}{own}.png")
+    return True
 
 
 def figure(judged: Judged, path: Path) -> None:

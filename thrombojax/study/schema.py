@@ -90,14 +90,21 @@ class Study:
 
 def load(file: str | Path) -> Study:
     """The study in a file, or an InputError with every problem in it."""
-    where = str(file)
+    return with_tables(parse(text_of(file), str(file)))
+
+
+def text_of(file: str | Path) -> str:
+    """What stands in a file."""
     try:
-        text = Path(file).read_bytes().decode("utf-8-sig")  # TOML refuses the byte order mark of Windows editors
+        return Path(file).read_bytes().decode("utf-8-sig")  # TOML refuses the byte order mark of Windows editors
     except OSError as error:
-        raise InputError(Problem(where, f"cannot be read: {error.strerror or error}")) from None
+        raise InputError(Problem(str(file), f"cannot be read: {error.strerror or error}")) from None
     except ValueError as error:  # not text, or a path with a null byte
-        raise InputError(Problem(where, f"is not a text file in UTF-8: {error}")) from None
-    study = parse(text, where)
+        raise InputError(Problem(str(file), f"is not a text file in UTF-8: {error}")) from None
+
+
+def with_tables(study: Study) -> Study:
+    """The study, where the tables that it names are there; InputError where not."""
     if study.table_path is not None and not study.table_path.is_file():
         raise InputError(Problem(study.at("patients", "table"), f"there is no file {str(study.table_path)!r}"))
     if study.events_path is not None and not study.events_path.is_file():
@@ -107,7 +114,7 @@ def load(file: str | Path) -> Study:
 
 def parse(text: str, where: str = "study") -> Study:
     """The study in a text; `where` names it in messages."""
-    return read(_toml(text, where), text, where)
+    return read(toml(text, where), text, where)
 
 
 def read(raw: Mapping[str, Any], text: str = "", where: str = "study") -> Study:
@@ -118,7 +125,8 @@ def read(raw: Mapping[str, Any], text: str = "", where: str = "study") -> Study:
         raise InputError(*(Problem(f"{where}: {p.where}", p.message) for p in error.problems)) from None
 
 
-def _toml(text: str, where: str) -> dict[str, Any]:
+def toml(text: str, where: str) -> dict[str, Any]:
+    """The document in a text; InputError with line and column where it is none."""
     try:
         return tomllib.loads(text)
     except RecursionError:

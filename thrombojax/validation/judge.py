@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ import jax
 import numpy as np
 
 from thrombojax import api
+from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.patients import population
 from thrombojax.solve import engine
+from thrombojax.study import plan
+from thrombojax.study.schema import Study
 from thrombojax.validation import signatures
 from thrombojax.validation.targets import KINDS, Case, Target, interval
 
@@ -68,7 +71,9 @@ class Judged:
 
 
 def judge(case: Case, parameter_set: str | None = None, audit: int = 0) -> Judged:
-    """Run one case and hold it against its targets. audit: patients of its study that the reference solves again."""
+    """Run one case and hold it against its targets. audit: patients of its study that the reference solves again; of none
+    in reference cases, whose numbers are solutions as exact. RunError where Ctrl-C stops the run.
+    """
     began = time.monotonic()
     own = (parameter_set or DEFAULT_SET) if case.has_sets else None
     error = None
@@ -76,9 +81,13 @@ def judge(case: Case, parameter_set: str | None = None, audit: int = 0) -> Judge
     if case.study is not None:
         study = case.study.override(trials=case.head.trials, parameter_set=own)
         with tempfile.TemporaryDirectory() as folder:
-            done = api.run_study(study, Path(folder) / "results.h5", audit=audit)
+            done = api.run_study(
+                study, Path(folder) / "results.h5", audit=0 if case.head.kind == "reference" else audit
+            )
+            if done.interrupted:
+                raise RunError(f"interrupted in {case.name}; nothing was written")
             with h5py.File(done.path) as file:
-                found = {i: _of_study(file, t) for i, t in enumerate(case.targets) if t.endpoint is not None}
+                found = {i: _of_study(file, study, t) for i, t in enumerate(case.targets) if t.endpoint is not None}
         error = (done.audit or {}).get("audit_p99_relative_error")
     found |= _of_matrix(case.targets, own) | _of_cohorts(case.targets, own)
     verdicts = tuple(_verdict(case, t, *found[i], own) for i, t in enumerate(case.targets))
@@ -115,10 +124,10 @@ def _verdict(case: Case, target: Target, found: np.ndarray, error: float, parame
     )
 
 
-def _of_study(file: h5py.File, target: Target) -> tuple[np.ndarray, float]:
+def _of_study(file: h5py.File, study: Study, target: Target) -> tuple[np.ndarray, float]:
     """The target's number in each trial, and 95 % of the Monte-Carlo error of their mean."""
-    values = _values(file, target, target.arm)
-    other = None if target.against is None else _values(file, target, target.against)
+    values = _values(file, study, target, target.arm)
+    other = None if target.against is None else _values(file, study, target, target.against)
     found = _per_trial(values, other, target)
     if len(found) > 1:
         return found, 1.96 * float(np.std(found, ddof=1)) / len(found) ** 0.5
@@ -135,7 +144,8 @@ def _of_matrix(targets: Sequence[Target], parameter_set: str | None) -> dict[int
     rows = {row.name: row for row in signatures.rows()}
     wanted = list(dict.fromkeys(t.signature for t in asked.values()))
     made = signatures.matrix([rows[name] for name in wanted if name], parameter_set or DEFAULT_SET)
-    return {i: (np.asarray([made[wanted.index(t.signature)][t.column or ""]]), 0.0) for i, t in asked.items()}
+    found = {i: made[wanted.index(t.signature)][t.column or ""] * t.times for i, t in asked.items()}
+    return {i: (np.asarray([value]), 0.0) for i, value in found.items()}
 
 
 def _of_cohorts(targets: Sequence[Target], parameter_set: str | None) -> dict[int, tuple[np.ndarray, float]]:
@@ -154,9 +164,18 @@ def _of_cohorts(targets: Sequence[Target], parameter_set: str | None) -> dict[in
     return found
 
 
-def _values(file: h5py.File, target: Target, arm: str | None) -> np.ndarray:
-    """`[trial, patient]` of one cell; one trial where there are none."""
-    data = file[target.endpoint]
+def _values(file: h5py.File, study: Study, target: Target, arm: str | None) -> np.ndarray:
+    """`[trial, patient]` of one cell; one trial where there are none. A day that never came is infinite."""
+    found = _cell(file, target.endpoint or "", target, arm)
+    (reducer,) = (e.reducer for e in study.endpoints if e.name == target.endpoint)
+    if reducer == "first_day_at_or_above":
+        solved = _cell(file, "status", target, arm) == engine.OK
+        found = np.where(np.isnan(found) & solved, np.inf, found)
+    return found
+
+
+def _cell(file: h5py.File, name: str, target: Target, arm: str | None) -> np.ndarray:
+    data = file[name]
     found = np.asarray(data, float)
     names = [Path(dim[0].name).name for dim in data.dims]
     for axis in reversed(range(len(names))):
@@ -186,7 +205,9 @@ def _resampled(values: np.ndarray, other: np.ndarray | None, target: Target) -> 
 
 
 def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
-    """Over the last axis. A day that never came is later than all others; a patient without a result does not count."""
+    """Over the last axis. A patient without a result does not count; a day that never came (infinite) is later than all
+    others, and counts for shares and percentiles, but not for means.
+    """
     name = target.statistic
     if name == "value":
         return values[:, 0]
@@ -194,21 +215,32 @@ def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
         return 100.0 * np.nanmean(values, axis=-1)
     if name in _PERCENT:
         inside = values >= target.threshold if name == "share_at_or_above" else values < target.threshold
-        return 100.0 * np.sum(inside, axis=-1) / np.sum(np.isfinite(values), axis=-1)
+        return 100.0 * np.sum(inside, axis=-1) / np.sum(~np.isnan(values), axis=-1)
+    if name in ("median", "p5", "p95"):
+        return np.nanpercentile(values, {"median": 50, "p5": 5, "p95": 95}[name], axis=-1)
+    values = np.where(np.isinf(values), np.nan, values)
     if name == "sd":
         return np.nanstd(values, axis=-1, ddof=1)
     if name == "cv":
         return 100.0 * np.nanstd(values, axis=-1, ddof=1) / np.nanmean(values, axis=-1)
-    if name in ("median", "p5", "p95"):
-        return np.nanpercentile(values, {"median": 50, "p5": 5, "p95": 95}[name], axis=-1)
     return np.nanmean(values, axis=-1)
 
 
-def every(cases: Sequence[Case], sets: Sequence[str], audit: int = 0) -> Iterator[Judged]:
-    """All cases, those of the flagship once with each parameter set."""
-    for case in cases:
-        for parameter_set in sets if case.has_sets else (None,):
-            yield judge(case, parameter_set, audit)
+def runs(cases: Sequence[Case], sets: Sequence[str]) -> list[tuple[Case, str | None]]:
+    """What there is to judge: all cases, those of the flagship once with each parameter set."""
+    return [(case, own) for case in cases for own in (sets if case.has_sets else (None,))]
+
+
+def check(cases: Sequence[Case]) -> None:
+    """Raises InputError for what the models do not have that studies name: before anything runs."""
+    wrong: list[Problem] = []
+    for study in (case.study for case in cases if case.study is not None):
+        try:
+            plan.make(study)
+        except InputError as error:
+            wrong += error.problems
+    if wrong:
+        raise InputError(*wrong)
 
 
 def summary(found: Sequence[Judged]) -> list[Mapping[str, Any]]:

@@ -5,8 +5,8 @@ number it is about, what was published, the interval that a simulation must lie 
 the study; or, without a study, a column of a row of the signature matrix, or an observable of a cohort before any treatment.
 """
 
+import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +16,28 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study import schema
-from thrombojax.study.messages import keys, problems
+from thrombojax.study.messages import keys, problems, shown
 from thrombojax.study.schema import Study
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "cases"
 KINDS = ("reference", "clinical", "mechanistic")
 STATISTICS = ("value", "mean", "median", "sd", "cv", "p5", "p95", "share", "share_at_or_above", "share_below")
+ALONE: Mapping[str, tuple[str, ...]] = {
+    "endpoint": ("column",),
+    "signature": ("arm", "at", "against", "statistic"),
+    "cohort": ("arm", "at", "against"),
+}
+"""Where a number may be found, one of them for each target; and the keys that do not go with it."""
 REFERENCE_ERROR = 1e-6
-"""Relative error that a reference number may have beyond half a unit of its last printed digit (V1 to V4)."""
+"""Relative error of a reference number, where half a unit of its last printed digit is less (V1 to V4, and V6)."""
 
 
 def _as_printed(value: Any) -> str:
     """A number as text: TOML numbers lose their last zeros, and how many digits are printed says how exact they are."""
     if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", value):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return repr(value)
     raise ValueError('allowed: a number, or in quotes as it is printed, such as "331.470"')
 
@@ -79,7 +85,7 @@ class Target(_Section):
 
 
 class Head(_Section):
-    """The keys at the top of a file. rule: where the intervals come from; sets: parameter sets that it is run with (all)."""
+    """The keys at the top of a file. rule: where the intervals come from."""
 
     title: Text = Field(description="what the case is")
     kind: Literal[KINDS] = Field(description=", ".join(KINDS))  # type: ignore[valid-type]
@@ -112,13 +118,6 @@ def sweeps() -> Path:
     return inside if inside.is_dir() else HERE.parents[1] / "sweeps"
 
 
-def of_kind(kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
-    """Names of the cases of a kind."""
-    return tuple(
-        n for n in names(folder) if tomllib.loads((folder / f"{n}.toml").read_text("utf-8")).get("kind") == kind
-    )
-
-
 def check_sets(given: Sequence[str]) -> None:
     """Raises InputError for a parameter set that the flagship does not have."""
     from thrombojax.models.feedback.assemble import parameter_sets
@@ -137,40 +136,44 @@ def names(folder: Path = FOLDER) -> tuple[str, ...]:
 
 
 def load(wanted: Sequence[str] = (), folder: Path = FOLDER) -> tuple[Case, ...]:
-    """The cases of these names, all of them without; InputError with everything that is wrong in their files."""
+    """The cases of these names and kinds, all of them without, by kind; InputError with all that is wrong in their files."""
     known = names(folder)
-    wrong = [unknown("CASE", "case", name, known) for name in wanted if name not in known]
+    wrong = [unknown("CASE", "case or kind", name, (*KINDS, *known)) for name in wanted if name not in (*KINDS, *known)]
+    if wrong:
+        raise InputError(*wrong)
     cases = []
-    for name in [] if wrong else wanted or known:
+    for name in wanted if wanted and not set(wanted) & set(KINDS) else known:
         try:
             cases.append(read(folder / f"{name}.toml"))
         except InputError as error:
             wrong += error.problems
     if wrong:
         raise InputError(*wrong)
-    return tuple(cases)
+    chosen = {case.name: case for case in cases if not wanted or case.name in wanted or case.head.kind in wanted}
+    return tuple(sorted(chosen.values(), key=lambda case: KINDS.index(case.head.kind)))
 
 
 def read(path: Path) -> Case:
     """One file, checked against the study that it names or holds."""
-    text = path.read_text(encoding="utf-8")
-    where = path.name
-    try:
-        raw = tomllib.loads(text)
-    except ValueError as error:
-        raise InputError(Problem(where, f"is not TOML: {error}")) from None
+    where, text = path.name, schema.text_of(path)
+    raw = schema.toml(text, where)
     rows = raw.pop("target", [])
-    inline = "schema" in raw
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(Problem(f"{where}: target", f"given {shown(rows)}; allowed: sections written [[target]]"))
+    inline = "schema" in raw or isinstance(raw.get("study"), dict)
     own = {key: raw.pop(key) for key in list(raw) if key in keys(Head) and not (inline and key == "study")}
     found: list[Problem] = []
     head = _checked(Head, own, found, where)
+    before = len(found)
+    study = _inline(raw, text, path, found) if inline else _named(head, raw, where, found)
+    broken = len(found) > before
     if not rows:
-        found.append(Problem(where, "has no [[target]]; needed: at least one"))
+        found.append(Problem(f"{where}: target", "is missing; needed: at least one [[target]]"))
     targets = [_checked(Target, row, found, where, "target", i) for i, row in enumerate(rows)]
-    study = _study(head, raw, text, path, found)
     for i, target in enumerate(targets):
         if target is not None:
-            found += [Problem(f"{where}: target[{i + 1}].{p.where}", p.message) for p in _problems(target, head, study)]
+            wrong = _problems(target, head) + _places(target, study, broken)
+            found += [Problem(f"{where}: target[{i + 1}].{p.where}", f"{target.name!r}: {p.message}") for p in wrong]
     if found or head is None:
         raise InputError(*found)
     return Case(path.stem, head, study, tuple(t for t in targets if t is not None))
@@ -184,83 +187,107 @@ def _checked(section: type[BaseModel], raw: Mapping[str, Any], found: list[Probl
         return None
 
 
-def _study(head: Head | None, raw: dict[str, Any], text: str, path: Path, found: list[Problem]) -> Study | None:
+def _inline(raw: dict[str, Any], text: str, path: Path, found: list[Problem]) -> Study | None:
     try:
-        if "schema" in raw:
-            return schema.read(raw, text, str(path))
-        if raw:
-            found += [unknown(f"{path.name}: {key}", "key", key, keys(Head)) for key in raw]
-        if head is None or head.study is None:
-            return None
-        known = {p.stem: p for p in sweeps().glob("*.toml")}
-        if head.study not in known:
-            found.append(unknown(f"{path.name}: study", "study", head.study, known))
-            return None
+        return schema.with_tables(schema.read(raw, text, str(path)))
+    except InputError as error:
+        found += [Problem(p.where.replace(str(path), path.name, 1), p.message) for p in error.problems]
+        return None
+
+
+def _named(head: Head | None, raw: Mapping[str, Any], where: str, found: list[Problem]) -> Study | None:
+    found += [unknown(f"{where}: {key}", "key", key, keys(Head)) for key in raw]
+    if head is None or head.study is None:
+        return None
+    known = {path.stem: path for path in sweeps().glob("*.toml")}
+    if head.study not in known:
+        found.append(unknown(f"{where}: study", "study", head.study, known))
+        return None
+    try:
         return schema.load(known[head.study])
     except InputError as error:
         found += error.problems
         return None
 
 
-def _problems(target: Target, head: Head | None, study: Study | None) -> list[Problem]:
-    """What is wrong with a target by itself and within its study."""
+def _problems(target: Target, head: Head | None) -> list[Problem]:
+    """What is wrong with a target by itself."""
+    ends = [key for key in ("low", "high") if getattr(target, key) is not None]
+    if target.published is None and (target.signature is None or len(ends) < 2):
+        return [Problem("published", "is missing; only a direction that a signature has needs none")]
+    exact = head is None or head.kind == "reference"
+    if len(ends) == 1 or (not ends and not exact):
+        return [Problem("low, high", "has no interval; needed: both ends, with their source in `rule`")]
     found: list[Problem] = []
-    if head is not None and head.kind != "reference" and (target.low is None or target.high is None):
-        found.append(
-            Problem("low, high", f"{target.name!r} has no interval; needed: both ends, with their source in `rule`")
-        )
-    if target.published is None and (target.signature is None or target.low is None or target.high is None):
-        return [*found, Problem("published", "is missing; only a direction that a signature has needs none")]
     low, high = interval(target)
-    if not low <= high or (low == high and head is not None and head.kind != "reference"):
+    if not low < high and not (exact and low == high):
         found.append(Problem("low, high", f"given {low:g} to {high:g}; allowed: low below high"))
     if (target.threshold is None) == target.statistic.startswith("share_"):
-        found.append(
-            Problem("threshold", f"belongs to share_at_or_above and share_below; statistic: {target.statistic}")
-        )
-    places = [key for key in ("endpoint", "signature", "cohort") if getattr(target, key) is not None]
+        message = f"belongs to share_at_or_above and share_below; statistic: {target.statistic}"
+        found.append(Problem("threshold", message))
+    return found
+
+
+def _places(target: Target, study: Study | None, broken: bool) -> list[Problem]:
+    """What is wrong with where a target finds its number. broken: there is a study, but it could not be read."""
+    places = [key for key in ALONE if getattr(target, key) is not None]
     if len(places) != 1:
-        found.append(
-            Problem("endpoint, signature, cohort", f"given {', '.join(places) or 'none'}; allowed: one of them")
-        )
-        return found
-    if places != ["endpoint"]:
-        return found + _elsewhere(target)
-    if study is None:
-        return [*found, Problem("endpoint", "is of a study, and the file is none and names none")]
+        said = f"given {', '.join(places) or 'none'}; allowed: one of them"
+        return [Problem(", ".join(ALONE), said)]
+    (place,) = places
+    found = [Problem(key, f"does not go with {place}") for key in ALONE[place] if key in target.model_fields_set]
+    if place == "signature":
+        return found + _signature(target)
+    if place == "cohort":
+        return found + _cohort(target)
+    if study is not None:
+        return found + _endpoint(target, study)
+    return found if broken else [*found, Problem("endpoint", "is of a study, and the file is none and names none")]
+
+
+def _endpoint(target: Target, study: Study) -> list[Problem]:
     arms = [arm.name for arm in study.arms]
+    found = []
     if target.arm is None and len(arms) > 1:
         found.append(Problem("arm", f"is missing; allowed: {', '.join(arms)}"))
     given = [("endpoint", "endpoint", target.endpoint or "", [e.name for e in study.endpoints])]
     given += [(key, "arm", name, arms) for key, name in (("arm", target.arm), ("against", target.against)) if name]
-    found += [unknown(key, kind, name, known) for key, kind, name, known in given if name not in known]
-    for axis in study.axes:
-        if len(axis.points) > 1 and target.at.get(axis.name) not in axis.points:
-            allowed = ", ".join(f"{v:g}" for v in axis.points)
-            found.append(Problem(f"at.{axis.name}", f"given {target.at.get(axis.name)}; allowed: {allowed}"))
-    axes = [axis.name for axis in study.axes if len(axis.points) > 1]
+    found += [unknown(key, kind, name or "", known) for key, kind, name, known in given if name not in known]
+    axes = {axis.name: axis.points for axis in study.axes if len(axis.points) > 1}
+    for name, points in axes.items():
+        if target.at.get(name) not in points:
+            allowed = ", ".join(f"{v:g}" for v in points)
+            found.append(Problem(f"at.{name}", f"given {target.at.get(name)}; allowed: {allowed}"))
     found += [unknown("at", "axis", name, axes) for name in target.at if name not in axes]
+    if target.statistic == "value" and (study.patients.n or 1) > 1:
+        found.append(Problem("statistic", f"value is of one patient, and there are {study.patients.n}"))
     return found
 
 
-def _elsewhere(target: Target) -> list[Problem]:
-    """What is wrong with a target that is a signature or a cohort."""
+def _signature(target: Target) -> list[Problem]:
+    from thrombojax.validation import signatures
+
+    rows = [row.name for row in signatures.rows()]
+    columns = (*signatures.COLUMNS, *signatures.CHEMOTHERAPY)
+    asked = [("signature", "row", target.signature, rows), ("column", "column", target.column, columns)]
+    return [unknown(key, kind, name or "", known) for key, kind, name, known in asked if name not in known]
+
+
+def _cohort(target: Target) -> list[Problem]:
     from thrombojax.models import struct
     from thrombojax.models.feedback.core import Obs
     from thrombojax.patients.population import cohort
-    from thrombojax.validation import signatures
 
-    if target.signature is not None:
-        rows = [row.name for row in signatures.rows()]
-        columns = (*signatures.COLUMNS, *signatures.CHEMOTHERAPY)
-        asked = [("signature", "row", target.signature, rows), ("column", "column", target.column or "", columns)]
-    else:
-        try:
-            cohort(target.cohort or "")
-        except InputError as error:
-            return list(error.problems)
-        asked = [("column", "observable", target.column or "", struct.names(Obs))]
-    return [unknown(key, kind, name, known) for key, kind, name, known in asked if name not in known]
+    found = []
+    try:
+        cohort(target.cohort or "")
+    except InputError as error:
+        found += [Problem("cohort", p.message) for p in error.problems]
+    if target.column not in struct.names(Obs):
+        found.append(unknown("column", "observable", target.column or "", struct.names(Obs)))
+    if target.statistic == "value":
+        found.append(Problem("statistic", "value is of one patient, and a cohort has many"))
+    return found
 
 
 def interval(target: Target) -> tuple[float, float]:
