@@ -168,6 +168,62 @@ def qin(doses, days, bmi=23.1, rtot0=0.317, pltss=332.0, plt0=477.0, ic50=72.4):
     return {"platelets": y[:, 3], "concentration": y[:, 1] / vc, "receptor": y[:, 2]}
 
 
+def delayed(f, y0, lags, days, kinks=5):
+    """By the method of steps: f(t, y, past), past(t) the state then; y0 until day 0.
+
+    Pieces end where the slopes of the past have kinks (sums of lags, until they are too smooth to matter) and are shorter
+    than the shortest lag, so that the past is known when it is needed, as DOP853's own polynomials.
+    """
+    end = max(days)
+    sums = {0.0}
+    for _ in range(kinks):
+        sums |= {s + lag for s in sums for lag in lags if s + lag < end}
+    grid = np.arange(0, end, 0.9 * min(lags))
+    bounds = sorted({round(t, 9) for t in (*sums, *grid, end)})
+    ends, parts = [], []
+
+    def past(t):
+        if t <= 0:
+            return np.array(y0, float)
+        k = min(np.searchsorted(ends, t - 1e-12), len(parts) - 1)
+        return parts[k](t)
+
+    y = np.array(y0, float)
+    for begin, stop in pairwise(bounds):
+        out = solve_ivp(
+            lambda t, y: f(t, y, past), (begin, stop), y, "DOP853", dense_output=True, rtol=1e-11, atol=1e-13
+        )
+        assert out.success, out.message
+        ends.append(stop)
+        parts.append(out.sol)
+        y = out.y[:, -1]
+    return np.array([past(t) for t in days])
+
+
+def zhuge(days, kpbar=0.372, tpm=7.0, etap=0.55, tps=9.5, gp=0.05, th4=35.9, apmax=2.0**19):
+    gs, ts, k0, th2, gn, tnm, anmax, etan, f0, th1, kr = 0.1, 2.8, 3.0, 0.5, 2.4, 3.5, 70635, 0.27, 0.40, 0.36, 0.00469
+    beta = lambda s: k0 / (1 + (s / th2) ** 4)  # noqa: E731
+    kn = lambda n: f0 / (1 + n / th1)  # noqa: E731
+    kp = lambda p: kpbar / (1 + 11.66 * p**1.29)  # noqa: E731
+
+    def f(t, y, past):
+        s, n, p = y
+        sd = past(t - ts)[0]
+        sn, nn, _ = past(t - tnm)
+        sp, _, pp = past(t - tpm)
+        so, _, po = past(t - tpm - tps)
+        a_n = anmax * np.exp(-etan * (nn / 79.7) / (1 + nn / 79.7) * tnm)
+        a_p = apmax * np.exp(-etap * (pp / th4) / (1 + pp / th4) * tpm)
+        return np.array([
+            -(beta(s) + kn(n) + kp(p) + kr) * s + 2 * np.exp(-gs * ts) * beta(sd) * sd,
+            -gn * n + a_n / 1e2 * kn(nn) * sn,
+            -gp * p + a_p / 1e4 * (kp(pp) * sp - np.exp(-gp * tps) * kp(po) * so),
+        ])  # fmt: skip
+
+    y = delayed(f, [1.1, 6.9, 3.1071], (ts, tnm, tpm, tpm + tps), days)
+    return {"platelets": 140 * y[:, 2], "stem_cells": y[:, 0], "neutrophils": y[:, 1]}
+
+
 def daily(days, start=0):
     return [float(start + k) for k in range(days)]
 
@@ -182,6 +238,7 @@ THREE_OF_FOUR = cycles([0, 7, 14])
 THREE_WEEKS = cycles(range(21))
 DOCETAXEL = (1 / 24, 0.25, 1.0, 3.0, 5.0, 7.0, 9.0, 12.0, 16.0, 21.0, 28.0, 35.0, 42.0)
 MONTHS = (0.25, 1.0, 5.5, 7.0, 10.0, 14.0, 18.0, 21.0, 24.0, 28.0, 35.0, 42.0, 49.0, 56.0)
+QUARTER = (3.0, 6.0, 10.0, 20.0, 30.0, 45.0, 60.0, 80.0)
 HALF_YEAR = (1.0, 3.0, 7.0, 10.0, 14.0, 21.0, 28.0, 42.0, 56.0, 84.0, 112.0, 140.0, 168.0)
 
 CASES = {
@@ -205,6 +262,12 @@ CASES = {
     ("centanni2025", "50 mg, EC50 5, transit 120 h"): (
         MONTHS,
         lambda t: centanni(50.0, daily(28), t, ec50=5.0, mtt=120.0),
+    ),
+    ("zhuge2019", "healthy"): (QUARTER, lambda t: zhuge(t)),
+    ("zhuge2019", "pattern-1a"): (QUARTER, lambda t: zhuge(t, kpbar=0.0744, tpm=13.0)),
+    ("zhuge2019", "patient-2"): (
+        QUARTER,
+        lambda t: zhuge(t, 0.0872189, 9.26656, 0.876661, 6.32347, 0.277219, 11.9973, 471591),
     ),
     ("qin2025", "slow"): (HALF_YEAR, lambda t: qin(SLOW, t)),
     ("qin2025", "fast"): (HALF_YEAR, lambda t: qin(FAST, t)),
