@@ -221,7 +221,7 @@ def zhuge(days, kpbar=0.372, tpm=7.0, etap=0.55, tps=9.5, gp=0.05, th4=35.9, apm
         ])  # fmt: skip
 
     y = delayed(f, [1.1, 6.9, 3.1071], (ts, tnm, tpm, tpm + tps), days)
-    return {"platelets": 140 * y[:, 2], "stem_cells": y[:, 0], "neutrophils": y[:, 1]}
+    return {"platelets": 140 * y[:, 2], "stem_cells": y[:, 0], "neutrophils": 1.4 * y[:, 1]}
 
 
 def daily(days, start=0):

@@ -8,6 +8,7 @@ import pytest
 
 import thrombojax as tj
 from thrombojax.endpoints import Endpoint
+from thrombojax.errors import InputError
 from thrombojax.models import registry, struct
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients import population
@@ -188,3 +189,8 @@ def test_cohorts_vary_what_is_printed(model, cohort):
         assert np.corrcoef(first, second)[0, 1] == pytest.approx(correlation.r, abs=0.04)
     if model == "qin2025":  # what is printed is the covariance of the logarithms
         assert np.cov(np.log(drawn["steady_count"]), np.log(drawn["potency"]))[0, 1] == pytest.approx(-0.486, abs=0.04)
+
+
+def test_a_day_that_differs_between_patients_is_refused_as_a_bound_of_their_timeline():
+    with pytest.raises(InputError, match="breakpoints that vary between patients"):
+        tj.simulate(tj.model("qin2025").patients(fall_from=[7.0, 14.0]), days=3)

@@ -90,20 +90,15 @@ def test_other_backends_refuse_by_name(backend):
 STUDY = """
 schema = 1
 [study]
-name = "maturation"
-question = "How wide are the swings by the time of maturation?"
+name = "swings"
+question = "How does the count of pattern 1a begin to swing?"
 model = "zhuge2019"
-days = 60
+days = 20
 [patients]
 cohort = "pattern-1a"
 n = 2
 [[arm]]
 name = "untreated"
-[[axis]]
-name = "maturation"
-parameter = "platelet_time"
-values = [7, 13]
-unit = "day"
 [time]
 save = 10
 [output]

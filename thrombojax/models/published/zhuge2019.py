@@ -24,7 +24,7 @@ from thrombojax.models.struct import Scalar, quantity
 
 SOURCE = "Zhuge 2019, PMID 30496748"
 COUNT = 140.0
-"""Platelets in 1e9/L for 1e10 in a kg of body: 70 kg and 5 L of blood."""
+"""Platelets in 1e9/L for 1e10 in a kg of body: 70 kg and 5 L of blood. Neutrophils are counted in 1e8: a hundredth of it."""
 
 
 class Parameters(NamedTuple):
@@ -66,8 +66,8 @@ class State(NamedTuple):
 
 class Obs(NamedTuple):
     platelets: A[Array, quantity("1/nL", "platelet count: 140 for 1e10 in a kg")]
-    stem_cells: A[Array, quantity("Mcells/kg", "resting stem cells")]
-    neutrophils: A[Array, quantity("1e8/kg", "neutrophils")]
+    stem_cells: A[Array, quantity("1/mg", "resting stem cells in a mg of body: 1e6/kg")]
+    neutrophils: A[Array, quantity("1/nL", "neutrophil count, if all were in blood: 1.4 for 1e8 in a kg")]
 
 
 def initial(p: Parameters) -> State:
@@ -135,7 +135,7 @@ def zhuge2019() -> Model:
         initial=initial,
         rhs=rhs,
         delays=delays,
-        observe=lambda y, p: Obs(COUNT * y.platelets, y.stem_cells, y.neutrophils),
+        observe=lambda y, p: Obs(COUNT * y.platelets, y.stem_cells, COUNT / 100.0 * y.neutrophils),
         entries={},
         max_rate=max_rate,
         defaults=struct.build(Parameters, lambda name, meta: meta.value),
