@@ -81,7 +81,7 @@ class Problem:
 
 def make(n: int, checked: int = CHECKED) -> Problem:
     """The first patients of the sample that have a steady state: n of them, or a few fewer."""
-    patients = tj.cohort("itp").sample(n)
+    patients = tj.cohort("itp", parameter_set="1").sample(n)
     model = registry.build(patients.source, ("romiplostim",))
     cohort = prepare(patients, model)
     sound = np.flatnonzero(cohort.status == 0)

@@ -58,7 +58,7 @@ def fake(monkeypatch):
         names = ("patients", "arms", "segments", "trajectories", "bytes_on_disk", "peak_memory_bytes", "seconds")
         return dict(zip(names, (10, 1, 56, 10, 12_345, 2e9, 75.0), strict=True))
 
-    def info(topic, *, model=None):
+    def info(topic, *, model=None, parameter_set="2"):
         calls.append(("info", topic, model))
         keys = ("model", "name", "value", "unit", "low", "high", "source", "flags")
         return [dict(zip(keys, ("feedback", "platelets.life", 10.5, "day", 8.0, float("inf"), "LIT", []), strict=True))]
@@ -110,7 +110,10 @@ def test_a_bad_study_gives_all_its_messages_and_status_2(study):
         (["run", "s.toml", "-o", "x.h5", "--resume", "--overwrite"], "exclude each other"),
         (["run", "s.toml", "-o", "x.h5", "--stop-after", "3x"], "'3x' is not a duration; allowed: 30s, 20m, 3h"),
         (["run", "s.toml", "-o", "x.h5", "--workers", "many"], "'many' is neither a number nor an address"),
-        (["run", "s.toml", "-o", "x.h5", "--backend", "gpu"], "'gpu' is not one of 'auto', 'xla', 'reference'"),
+        (
+            ["run", "s.toml", "-o", "x.h5", "--backend", "gpu"],
+            "'gpu' is not one of 'auto', 'xla', 'native', 'cuda', 'reference'",
+        ),
         (["run", "s.toml", "-o", "x.h5", "--patients", "0"], "--patients"),
         (["run", "s.toml", "-o", "x.h5", "--audit", "-1"], "--audit"),
         (["info", "everything"], "'everything' is not one of 'devices', 'models'"),

@@ -10,6 +10,7 @@ import thrombojax as tj
 from thrombojax import drugs
 from thrombojax.dosing.administer import units
 from thrombojax.dosing.titration import titration
+from thrombojax.models.feedback.assemble import feedback
 
 FOLDER = Path(drugs.__file__).parent
 STATUS = {"read", "recalled", "computed", "assumed"}
@@ -44,12 +45,12 @@ def test_everything_says_where_it_comes_from(name):
 
 @pytest.mark.parametrize("name", drugs.names())
 def test_label_regimens_are_sentences_that_the_drug_can_be_given_by(name):
-    entries = drugs.load(name).entries
+    model = feedback((name,))
     for item in facts(name)["regimen"]:
         regimen = tj.regimen(item["sentence"])
         assert regimen.drugs == (name,)
         for dose in regimen.doses:
-            assert dose.unit in units(entries[name, dose.route].unit)
+            assert dose.unit in units(model, model.entries[name, dose.route])
     assert len({item["name"] for item in facts(name)["regimen"]}) == len(facts(name)["regimen"])
 
 
@@ -76,8 +77,8 @@ def test_titration_rules_cover_every_count_once(name, rule):
 
 @each(TITRATED)
 def test_titrated_doses_can_be_given(name, rule):
-    entry = drugs.load(name).entries[name, rule["route"]]
-    assert rule["unit"] in units(entry.unit)
+    model = feedback((name,))
+    assert rule["unit"] in units(model, model.entries[name, rule["route"]])
     assert rule["every"] == {"sc": 7, "oral": 1}[rule["route"]]
     assert rule["visit_days"] % rule["every"] == 0
     read = titration(name, rule["name"])  # which refuses keys that it does not know, and doses that tablets do not make

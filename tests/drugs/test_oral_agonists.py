@@ -12,7 +12,7 @@ NOMINAL = {"lusutrombopag.relative_bioavailability": 1.0}
 
 
 def healthy(**changes):
-    return tj.cohort("healthy").typical().replace({**NOMINAL, **changes}, weight=70.0)
+    return tj.cohort("healthy", parameter_set="1").typical().replace({**NOMINAL, **changes}, weight=70.0)
 
 
 def concentration(regimen, days):

@@ -32,8 +32,8 @@ WRONG = {
     "a cohort of a model without": (changed(ITP, study={"model": "wang2010"}), "model wang2010 has none"),
     "a model": (changed(study={"model": "fedback"}), "study.model: unknown model", "did you mean 'feedback'?"),
     "a parameter set": (
-        changed(study={"parameter_set": "3"}),
-        "study.parameter_set: unknown parameter set '3'; allowed: 1, 2",
+        changed(study={"parameter_set": "9"}),
+        "study.parameter_set: unknown parameter set '9'; allowed: 1, 2, 3",
     ),
     "a drug": (arm("romiplostin 3 ug/kg sc once"), "unknown drug 'romiplostin'", "did you mean 'romiplostim'?"),
     "a drug of another model": (
@@ -304,7 +304,7 @@ def test_a_file_that_is_no_results_file(tmp_path, monkeypatch, verb, content, sa
     ("words", "said"),
     [
         (["--precision", "f16"], "'f16' is not one of 'f32', 'f64'"),
-        (["--backend", "cuda"], "'cuda' is not one of"),
+        (["--backend", "gpu"], "'gpu' is not one of"),
         (["--patients", "many"], "Invalid value for '--patients'"),
         (["--workers", "2"], "--workers: given 2"),
         (["--stop-after", "soon"], "'soon' is not a duration"),

@@ -151,14 +151,14 @@ def patient(name: str) -> Patients:
         found = patient(LIKE[name]).replace(used)
         return found if name != "S8" else found.replace(stem_capacity=1.2, antibody_injury=2.8, count=16.0)
     if name == "R5":
-        return tj.cohort("cld-lusutrombopag").typical().replace(weight=70.0, count=38.0)
+        return tj.cohort("cld-lusutrombopag", parameter_set="1").typical().replace(weight=70.0, count=38.0)
     if name == "R6":
         # All its printed digits come out with 150 ng/mL, which section 3 lists among the values tried; its table says 145.
         p = {"avatrombopag.potency": 150.0}
-        return tj.cohort("cld-avatrombopag-low").typical().replace(p, weight=70.0, count=38.0)
+        return tj.cohort("cld-avatrombopag-low", parameter_set="1").typical().replace(p, weight=70.0, count=38.0)
     if name == "R9":
-        return tj.cohort("itp").typical().replace(weight=70.0, count=16.0)
-    return tj.cohort("healthy").typical().replace(weight=70.0)
+        return tj.cohort("itp", parameter_set="1").typical().replace(weight=70.0, count=16.0)
+    return tj.cohort("healthy", parameter_set="1").typical().replace(weight=70.0)
 
 
 def observables(name: str) -> tuple[str, ...]:

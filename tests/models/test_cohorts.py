@@ -276,7 +276,7 @@ def test_shares_of_covariates():
     shares = {"body.female": 0.66, "body.east_asian": 0.20, "body.corticosteroids": 0.35}
     for leaf, share in shares.items():
         assert itp[leaf].mean() == pytest.approx(share, abs=0.02)
-        assert not values(tj.cohort("itp").sample(100), feedback(drugs.names()))[leaf].any()
+        assert not values(tj.cohort("itp", parameter_set="1").sample(100), feedback(drugs.names(), "1"))[leaf].any()
     assert np.mean(itp["romiplostim.neutralised"] > 0) == pytest.approx(0.05, abs=0.01)
     healthy = values(tj.cohort("healthy").sample(4000), feedback())
     assert healthy["body.female"].mean() == pytest.approx(0.5, abs=0.02)
@@ -289,7 +289,7 @@ def test_shares_of_covariates():
 def test_cyclic_thrombocytopenia_cycles():
     """Its steady state is unstable, and what it falls into has the published nadir, peak and period."""
     cohort, _ = typical("cyclic-thrombocytopenia", "1", None)
-    model = feedback()
+    model = feedback((), "1")
     structure = jax.tree.structure(cohort.y0)
 
     @jax.jit

@@ -67,8 +67,8 @@ def steady():
     rows = list(STRUCTURAL.values())
     symbols = sorted({symbol for changes, _ in rows for symbol in changes})
     changes = {spec.FLAGSHIP[s][0]: [change.get(s, spec.FLAGSHIP[s][1]) for change, _ in rows] for s in symbols}
-    model = feedback()
-    patients = registry.build(registry.Source()).patients(**changes)
+    model = feedback(parameter_set="1")
+    patients = registry.build(registry.Source(parameter_set="1")).patients(**changes)
     cohort = prepare(patients, model)
     seen = jax.jit(model.observe)(cohort.y0, cohort.p)
     return patients, cohort, {name: np.asarray(v) for name, v in struct.as_dict(seen).items()}
@@ -109,7 +109,7 @@ def test_healthy_is_the_vector_of_ones():
 def test_the_right_hand_side_vanishes():
     """By our own equations and by the second writing of them; relative to the flux through each state."""
     _, cohort, _ = steady()
-    model = feedback()
+    model = feedback(parameter_set="1")
     ours = jax.tree.leaves(model.rhs(np.zeros(1), cohort.y0, cohort.p, Inputs({}, np.float64(0))))
     leaves = struct.as_dict(cohort.p)
     symbols = {symbol: leaves[name] for symbol, (name, _) in spec.FLAGSHIP.items()}
@@ -168,14 +168,16 @@ def test_tpo_synthesis_equals_clearance_and_production_equals_loss():
 )
 def test_anchored_on_a_count(leaf, changes, count, start, text):
     """The parameter that explains a count, as printed: to its digits, at best 1e-12."""
-    model = feedback()
+    model = feedback(parameter_set="1")
     p = struct.replace(model.defaults, {spec.FLAGSHIP[s][0]: v for s, v in changes.items()})
     p = jax.tree.map(np.float64, p)
     solved, state, residual = anchoring(leaf)(p, np.float64(count), np.asarray(start))
     leaves = struct.as_dict(solved)
     value = float(leaves[struct.resolve(leaf, leaves)])
     assert residual < 1e-12
-    assert struct.as_dict(feedback().observe(state, solved))["platelets"] == pytest.approx(count, rel=1e-13)
+    assert struct.as_dict(feedback(parameter_set="1").observe(state, solved))["platelets"] == pytest.approx(
+        count, rel=1e-13
+    )
     if len(text) > 12:
         assert value == pytest.approx(float(text), rel=1e-12)
     else:
@@ -184,7 +186,7 @@ def test_anchored_on_a_count(leaf, changes, count, start, text):
 
 @functools.cache
 def anchoring(leaf):
-    return jax.jit(lambda p, count, start: feedback().anchor(p, leaf, count, (start[0], start[1])))
+    return jax.jit(lambda p, count, start: feedback(parameter_set="1").anchor(p, leaf, count, (start[0], start[1])))
 
 
 def test_untreated_stays_at_baseline():

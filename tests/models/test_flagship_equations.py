@@ -27,7 +27,7 @@ DIRECT = ("ligand", "tpo_equivalents", "agonist")
 
 
 def test_every_parameter_has_the_value_of_section_3():
-    model = feedback(DRUGS)
+    model = feedback(DRUGS, "1")
     ours = struct.as_dict(model.defaults)
     table = {name: value for t in TABLES for name, value in t.values()}
     assert set(ours) == set(table)
@@ -38,7 +38,7 @@ def test_every_parameter_has_the_value_of_section_3():
 def random_patients(seed):
     """Parameters within the plausible ranges, and states from a tenth to ten times the healthy steady state."""
     rng = np.random.default_rng(seed)
-    model = feedback(DRUGS)
+    model = feedback(DRUGS, "1")
     p = {}
     for leaf in struct.fields(model.Parameters):
         q = leaf.quantity
@@ -56,7 +56,7 @@ def random_patients(seed):
 
 @functools.cache
 def evaluate():
-    model = feedback(DRUGS)
+    model = feedback(DRUGS, "1")
 
     @jax.jit
     def run(leaves, states, phase):
@@ -84,7 +84,7 @@ def agree(ours, theirs, scale, what):
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_right_hand_side_and_outputs_at_random_states(seed, early):
-    model = feedback(DRUGS)
+    model = feedback(DRUGS, "1")
     p, y = random_patients(seed)
     rates, seen = evaluate()([p[n] for n in struct.names(model.Parameters)], in_order(y), np.float64(0 if early else 1))
     symbols = {symbol: p[name] for t in TABLES for symbol, (name, _) in t.items()}
@@ -124,7 +124,7 @@ def test_the_other_effects_of_drugs(seed):
     effect = {"kill": rng.uniform(0, 3, N), "u_hu": rng.uniform(0, 2, N), "I_ana": rng.uniform(0, 1, N)}
     effect["I_ifn"] = rng.uniform(0, 1, N)
     effect |= {k: rng.uniform(0, 1, N) for k in ("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi")}
-    model = feedback()
+    model = feedback(parameter_set="1")
     ps = struct.unflatten(model.Parameters, [p[n] for n in struct.names(model.Parameters)])
     ys = struct.unflatten(model.State, [y[s] for s in spec.STATES])
     given_ = Effect(
@@ -153,9 +153,9 @@ def test_the_other_effects_of_drugs(seed):
 
 
 def test_drugs_add_only_their_own_states():
-    core_names = struct.names(feedback().State)
+    core_names = struct.names(feedback(parameter_set="1").State)
     for drugs in (*((drug,) for drug in DRUGS), ("transfusion",), DRUGS):
-        names = struct.names(feedback(drugs).State)
+        names = struct.names(feedback(drugs, "1").State)
         assert names[: len(core_names)] == core_names
         assert {n.split(".")[0] for n in names[len(core_names) :]} == set(drugs) - {"transfusion"}
     assert len(struct.names(feedback(("romiplostim",)).State)) <= 32, "registers are a budget"
@@ -170,7 +170,7 @@ def test_a_drug_at_nothing_leaves_the_loop_alone():
     """With no drug on board the core moves as it does without the drug's states."""
     p, y = random_patients(3)
     y |= dict.fromkeys(DRUG_STATES, np.zeros(N))
-    model = feedback(DRUGS)
+    model = feedback(DRUGS, "1")
     rates, _ = evaluate()([p[n] for n in struct.names(model.Parameters)], in_order(y), np.float64(1))
     symbols = {symbol: p[name] for symbol, (name, _) in spec.FLAGSHIP.items()}
     d = spec.flagship({s: y[s] for s in spec.STATES}, symbols)

@@ -103,7 +103,7 @@ SAVED = ("platelets", "tpo", "megakaryocyte_mass")
 def other(name):
     """Saved values of one of them, by observable."""
     changes, doses, _, _ = OTHERS[name]
-    model = registry.build(registry.Source(), tuple(sorted({key.split()[0] for key in NOTHING})))
+    model = registry.build(registry.Source(parameter_set="1"), tuple(sorted({key.split()[0] for key in NOTHING})))
     given = {**NOTHING, **doses}
     regimen = " and ".join(f"{drug.split()[0]} {dose} once" for drug, dose in given.items())
     return tj.simulate(
@@ -125,7 +125,11 @@ def test_the_other_scenarios(name):
 def test_transfusions_into_fast_clearance_do_not_blow_up():
     """The count falls so fast that a step's stages look below zero. Such steps are coarse: percents for a day, not 1e-4."""
     clearance = np.array([20.0, 25.0, 28.0, 30.0, 32.0])
-    people = tj.cohort("itp-splenectomised").sample(5, seed=1).replace(immune_clearance=clearance, spleen_ratio=0.02)
+    people = (
+        tj.cohort("itp-splenectomised", parameter_set="1")
+        .sample(5, seed=1)
+        .replace(immune_clearance=clearance, spleen_ratio=0.02)
+    )
     given = tj.regimen("transfusion 40 1/nL iv at days 0 7 14")
     exact, fast = (tj.simulate(people, given, days=21, save_every=1.0, backend=b) for b in ("reference", "auto"))
     assert (fast.status == 0).all()

@@ -54,9 +54,9 @@ def test_shapes_are_checked():
 
 @pytest.mark.parametrize("name", COHORTS)
 def test_every_patient_has_a_steady_state(name):
-    prepared, seen = steady(tj.cohort(name).sample(1000))
+    prepared, seen = steady(tj.cohort(name, parameter_set="1").sample(1000))
     assert not prepared.status.any()
-    model = registry.build(registry.Source(), ("romiplostim",))
+    model = registry.build(registry.Source(parameter_set="1"), ("romiplostim",))
     with jax.enable_x64(True):
         from thrombojax.models.protocol import Inputs
 
@@ -70,7 +70,7 @@ def test_every_patient_has_a_steady_state(name):
 
 def test_healthy_counts_and_tpo():
     """model.md section 3: count 255 (CV 22 %, 95 % 161-376), TPO CV 30 %, correlation of the logarithms 0.15."""
-    _, seen = steady(tj.cohort("healthy").sample(4000))
+    _, seen = steady(tj.cohort("healthy", parameter_set="1").sample(4000))
     count, tpo = np.asarray(seen["platelets"]), np.asarray(seen["tpo"])
     assert count.mean() == pytest.approx(255, rel=0.02)
     assert count.std() / count.mean() == pytest.approx(0.22, abs=0.015)
@@ -81,11 +81,11 @@ def test_healthy_counts_and_tpo():
 
 def test_itp_clearance_and_tpo():
     """model.md section 5: TPO ratio 1.57 (5-95 %: 1.20-2.19); clearance 2.5 /d (1.4-4.6), splenectomised 4.8 (2.5-10.0)."""
-    prepared, seen = steady(tj.cohort("itp").sample(4000))
+    prepared, seen = steady(tj.cohort("itp", parameter_set="1").sample(4000))
     assert np.percentile(seen["tpo"], [5, 50, 95]) == pytest.approx([1.20, 1.57, 2.19], rel=0.03)
     assert np.percentile(prepared.p.platelets.immune_clearance, [5, 50, 95]) == pytest.approx([1.4, 2.5, 4.6], rel=0.05)
     assert np.median(seen["platelets"]) == pytest.approx(17, rel=0.02)
-    prepared, _ = steady(tj.cohort("itp-splenectomised").sample(4000))
+    prepared, _ = steady(tj.cohort("itp-splenectomised", parameter_set="1").sample(4000))
     assert np.percentile(prepared.p.platelets.immune_clearance, [5, 50, 95]) == pytest.approx(
         [2.5, 4.8, 10.0], rel=0.06
     )
@@ -105,7 +105,7 @@ def test_cirrhosis_spleen_and_tpo(name, mean, low, high, spleen):
     Our medians are 5.44 and 3.46: those of the typical patient at 31 and 44.5, as his 4.2556 at a count of 38 implies. The
     printed ones rest on some 500 patients and on counts that may have been drawn again where ours are clipped.
     """
-    prepared, seen = steady(tj.cohort(name).sample(4000))
+    prepared, seen = steady(tj.cohort(name, parameter_set="1").sample(4000))
     counts = np.asarray(seen["platelets"])
     assert np.median(counts) == pytest.approx(mean, rel=0.01)
     assert counts.min() == pytest.approx(low)
@@ -121,7 +121,9 @@ def test_cirrhosis_spleen_and_tpo(name, mean, low, high, spleen):
 def test_oral_agonists_vary_and_lusutrombopag_is_absorbed_less_in_cirrhosis():
     for name in COHORTS:
         drugs = ("avatrombopag", "lusutrombopag")
-        p = prepare(tj.cohort(name).sample(4000), registry.build(registry.Source(), drugs)).p
+        p = prepare(
+            tj.cohort(name, parameter_set="1").sample(4000), registry.build(registry.Source(parameter_set="1"), drugs)
+        ).p
         for drug, median in ((p.avatrombopag, 145), (p.lusutrombopag, 139)):
             assert np.median(drug.potency) == pytest.approx(median, rel=0.05)
             assert drug.potency.std() / drug.potency.mean() == pytest.approx(0.60, abs=0.05)
@@ -130,18 +132,18 @@ def test_oral_agonists_vary_and_lusutrombopag_is_absorbed_less_in_cirrhosis():
 
 
 def test_typical_and_replaced():
-    prepared, seen = steady(tj.cohort("itp").typical().replace(count=16.0))
+    prepared, seen = steady(tj.cohort("itp", parameter_set="1").typical().replace(count=16.0))
     assert seen["platelets"][0] == pytest.approx(16.0, rel=1e-12)
     assert prepared.p.platelets.immune_clearance[0] == pytest.approx(2.939604282005111, rel=1e-10)  # good marrow
-    _, seen = steady(tj.cohort("healthy").typical().replace(spleen_ratio=0.02))
+    _, seen = steady(tj.cohort("healthy", parameter_set="1").typical().replace(spleen_ratio=0.02))
     assert seen["platelets"][0] == pytest.approx(367.64706, rel=1e-7)
-    prepared, seen = steady(tj.cohort("itp").sample(5).replace({"platelets.immune_clearance": 2.0}))
+    prepared, seen = steady(tj.cohort("itp", parameter_set="1").sample(5).replace({"platelets.immune_clearance": 2.0}))
     assert (prepared.p.platelets.immune_clearance == 2.0).all()  # what is set is not solved for
     assert np.ptp(seen["platelets"]) > 1
 
 
 def test_eltrombopag_clearance_and_volume_are_correlated():
-    prepared, _ = steady(tj.cohort("healthy").sample(4000), ("eltrombopag",))
+    prepared, _ = steady(tj.cohort("healthy", parameter_set="1").sample(4000), ("eltrombopag",))
     drug = prepared.p.eltrombopag
     assert np.corrcoef(np.log(drug.clearance), np.log(drug.central_volume))[0, 1] == pytest.approx(0.547, abs=0.04)
 
@@ -149,12 +151,15 @@ def test_eltrombopag_clearance_and_volume_are_correlated():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: tj.cohort("ipt"), "did you mean 'itp'"),
-        (lambda: tj.cohort("itp").sample(0), "at least 1"),
-        (lambda: steady(tj.cohort("itp").sample(3).replace(lifespn=9)), "did you mean"),
-        (lambda: tj.cohort("itp").sample(3).replace(lifespan=[9.0, 10.0]), "2 values for 3 patients"),
-        (lambda: tj.cohort("itp").sample(3).replace(lifespan=float("nan")), "finite"),
-        (lambda: steady(tj.cohort("healthy").sample(3).replace(count=20.0)), "count"),
+        (lambda: tj.cohort("ipt", parameter_set="1"), "did you mean 'itp'"),
+        (lambda: tj.cohort("itp", parameter_set="1").sample(0), "at least 1"),
+        (lambda: steady(tj.cohort("itp", parameter_set="1").sample(3).replace(lifespn=9)), "did you mean"),
+        (
+            lambda: tj.cohort("itp", parameter_set="1").sample(3).replace(lifespan=[9.0, 10.0]),
+            "2 values for 3 patients",
+        ),
+        (lambda: tj.cohort("itp", parameter_set="1").sample(3).replace(lifespan=float("nan")), "finite"),
+        (lambda: steady(tj.cohort("healthy", parameter_set="1").sample(3).replace(count=20.0)), "count"),
         (
             lambda: tj.model("wang2010").patients(weight=[70.0, 80.0], baseline_platelets=[1.0, 2.0, 3.0]),
             "different lengths",
@@ -168,7 +173,7 @@ def test_wrong_input(make, said):
 
 
 def test_how_counts_of_trial_cohorts_err_and_wander():
-    folder = registry.build(registry.Source()).cohorts
+    folder = registry.build(registry.Source(parameter_set="1")).cohorts
     for name in COHORTS:
         cohort = cohorts.load(folder, name)
         counted = cohort.observation
@@ -176,7 +181,7 @@ def test_how_counts_of_trial_cohorts_err_and_wander():
         assert counted.residual_cv == {"healthy": 0.093, "itp": 0.15, "itp-splenectomised": 0.15}.get(name, 0.20)
         assert counted.status == ("read" if name == "healthy" else "calibrated")
         assert counted.slow_cv == counted.lloq == 0.0
-        leaves = struct.names(registry.build(registry.Source()).Parameters)
+        leaves = struct.names(registry.build(registry.Source(parameter_set="1")).Parameters)
         assert set(cohort.fluctuation) == ({"platelets.immune_clearance"} if name.startswith("itp") else set())
         assert set(cohort.fluctuation) <= set(leaves)
         assert all(f.source and (f.sd, f.days, f.every) == (0.5, 28, 7) for f in cohort.fluctuation.values())
@@ -226,7 +231,7 @@ def test_wrong_cohort_files(tmp_path, change, said):
 
     def use():
         found = cohorts.load((tmp_path,), "mine")
-        prepare(Patients(registry.Source("feedback"), 1, found), tj.model("feedback"))
+        prepare(Patients(registry.Source("feedback", parameter_set="1"), 1, found), tj.model("feedback", "1"))
 
     with pytest.raises(InputError) as caught:
         use()

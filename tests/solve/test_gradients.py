@@ -136,14 +136,14 @@ def wang_exact(changes, times, amounts):
 @functools.cache
 def _initial():
     """Steady states by our own solve (its residual and its gradients are held elsewhere)."""
-    model = registry.build(registry.Source())
+    model = registry.build(registry.Source(parameter_set="1"))
     return jax.jit(lambda p: jax.tree.leaves(model.initial(p)))
 
 
 def flagship_exact(case, drug, table, changes, times, amounts):
     by_leaf = {leaf: symbol for symbol, (leaf, _) in {**spec.FLAGSHIP, **table}.items()}
     p = spec.typical(spec.FLAGSHIP, table) | {by_leaf[n]: v for n, v in changes.items()}
-    model = registry.build(registry.Source())
+    model = registry.build(registry.Source(parameter_set="1"))
     values = {leaf: p[symbol] for symbol, (leaf, _) in spec.FLAGSHIP.items()}
     typical = struct.build(model.Parameters, lambda name, meta: np.float64(values[name]))
     states, f = spec.flagship_vector(p, drug)
@@ -181,7 +181,7 @@ WANG = Case(
     2e-4,
 )
 ROMIPLOSTIM = Case(
-    lambda: registry.build(registry.Source(), ("romiplostim",)),
+    lambda: registry.build(registry.Source(parameter_set="1"), ("romiplostim",)),
     Column(("romiplostim", "sc"), True),
     {
         "romiplostim.potency": 0.075,
@@ -202,7 +202,7 @@ ROMIPLOSTIM = Case(
     native=True,
 )
 ELTROMBOPAG = Case(
-    lambda: registry.build(registry.Source(), ("eltrombopag",)),
+    lambda: registry.build(registry.Source(parameter_set="1"), ("eltrombopag",)),
     Column(("eltrombopag", "oral"), False),
     {
         "eltrombopag.lag": 0.5 / 24,  # with the typical 0.447 h the drug's short steps begin exactly at its switch

@@ -77,7 +77,7 @@ def test_defaults():
     study = schema.parse(text + '[[endpoint]]\nname = "low"\nreducer = "nadir"\n')
     assert study.save_days == ()
     assert study.visit_days == (0, 7)
-    assert (study.head.model, study.head.parameter_set, study.head.seed) == ("feedback", "1", 1)
+    assert (study.head.model, study.head.parameter_set, study.head.seed) == ("feedback", "2", 1)
     assert (study.head.backend, study.head.accuracy) == ("auto", 1e-4)
 
 

@@ -17,7 +17,7 @@ ROWS = signatures.rows()
 
 @functools.cache
 def found():
-    return signatures.matrix(ROWS)
+    return signatures.matrix(ROWS, "1")
 
 
 @pytest.mark.parametrize("k", range(len(ROWS)), ids=[row.name for row in ROWS])
