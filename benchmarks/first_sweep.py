@@ -65,7 +65,7 @@ def engine(n: int) -> dict:
 
     days = 7.0 * WEEKS
     sentence = f"romiplostim {DOSE:g} ug/kg sc weekly x {WEEKS}"
-    patients = tj.cohort("itp").sample(n)
+    patients = tj.cohort("itp", parameter_set="1").sample(n)
     model = registry.build(patients.source, ("romiplostim",))
     cohort = prepare(patients, model)
     given = tj.regimen(sentence)

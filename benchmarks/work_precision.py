@@ -44,7 +44,7 @@ def timeline(model: Model, cohort: engine.Cohort, dose: str) -> Schedule:
 
 
 def measure() -> list[dict[str, Any]]:
-    patients = tj.cohort("itp").sample(PATIENTS, seed=1)
+    patients = tj.cohort("itp", parameter_set="1").sample(PATIENTS, seed=1)
     model = registry.build(patients.source, ("romiplostim",))
     cohort = population.prepare(patients, model)
     days = np.arange(1, DAYS + 1)

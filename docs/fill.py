@@ -1,19 +1,24 @@
 """Fills the marked blocks of README.md and docs/*.md with what this tree prints: `.venv/bin/python docs/fill.py [NAME ...]`.
 
-A block stands between `<!-- NAME -->` and `<!-- end -->`. All of them take about five minutes on two cores; the figure of the
+A block stands between `<!-- NAME -->` and `<!-- end -->`. All of them take about fifteen minutes on two cores; the figure of the
 README is made by `make figures`.
 """
 
+import functools
+import json
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
+FIT = "sweeps/itp-romiplostim-fit.toml"
+CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
 sys.path.insert(0, str(ROOT / "tests" / "models"))
 
@@ -44,7 +49,7 @@ def states() -> str:
 
 
 def parameters() -> str:
-    """Parameter set 1 as `thrombojax info parameters --model feedback` lists it."""
+    """Parameter set 1 as `thrombojax info parameters --model feedback --parameter-set 1` lists it."""
     import thrombojax as tj
 
     rows = [
@@ -56,7 +61,7 @@ def parameters() -> str:
             row["meaning"],
             ", ".join([*row["flags"], *([row["source"]] if row["source"] else [])]),
         )
-        for row in tj.info("parameters", model="feedback")
+        for row in tj.info("parameters", model="feedback", parameter_set="1")
     ]
     return table(("parameter", "value", "unit", "plausible", "meaning", "source"), rows)
 
@@ -141,8 +146,93 @@ def example() -> str:
         return fenced(said.replace(out, "out/one-compartment.h5"))
 
 
+@functools.cache
+def judged(*sets: str) -> list[Any]:
+    """The whole validation with these parameter sets; with the default one, audited."""
+    from thrombojax import process
+
+    process.prepare("f64")
+    from thrombojax.validation import judge, targets
+
+    cases = targets.load()
+    known = [case for case in cases if case.has_sets] if sets else cases
+    return [judge.judge(case, own, 0 if sets else 16) for case in known for own in sets or (None,)]
+
+
+def validation_summary() -> str:
+    from thrombojax.models import DEFAULT_SET
+    from thrombojax.models.feedback.assemble import parameter_sets
+    from thrombojax.validation import judge
+
+    others = tuple(name for name in parameter_sets() if name != DEFAULT_SET)
+    rows = sorted(judge.summary([*judged(), *judged(*others)]), key=lambda row: (row["kind"], row["set"]))
+    return table(rows[0], ([str(v) for v in row.values()] for row in rows))
+
+
+def validation_cases() -> str:
+    from thrombojax.report.validation import line
+
+    parts = []
+    for one in judged():
+        first = one.verdicts[0]
+        lines = [line(v) for v in one.verdicts]
+        audit = "" if one.audit is None else f" Audit: 99 % of relative errors below {one.audit:.1e}."
+        who = f"{first.title} ({first.kind}). {first.population}. {first.source}. Intervals: {first.rule}."
+        parts.append(f"### {one.case}\n\n{who}{audit}\n\n{table(lines[0], (row.values() for row in lines))}")
+    return "\n\n".join(parts)
+
+
+def validation_misses() -> str:
+    """A section a miss; a miss that no case explains is an error here."""
+    from thrombojax.validation import targets
+
+    why = {(case.name, t.name): t.missed for case in targets.load() for t in case.targets}
+    parts = []
+    for v in (v for one in judged() for v in one.verdicts if not v.agrees):
+        said = why[v.case, v.target]
+        assert said is not None, f"{v.case}: {v.target} is missed, and its file does not say why"
+        unit = f" {v.unit}" if v.unit else ""
+        kind = "recalled, not counted" if not v.counts else v.kind
+        published = "a direction" if v.published is None else f"{v.published:g}{unit}"
+        size = f"Published {published} (to lie in {v.low:g} to {v.high:g}), simulated {v.simulated:.3g}{unit}; {kind}, {v.use}."
+        reasons = f"- Likely: {said.why}\n- Tried: {said.tried}\n- Would settle it: {said.data}"
+        parts.append(f"### {v.target} ({v.case})\n\n{size}\n\n{reasons}")
+    return "\n\n".join(parts)
+
+
+def fitted() -> str:
+    """What `thrombojax fit` prints, but for the time."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = command("fit", FIT, "-o", f"{folder}/fit.h5")
+        return fenced(said.replace(f"{folder}/fit.h5", "out/fit.h5").partition("\n\nfitted in")[0])
+
+
+def refit() -> str:
+    """What `python -m benchmarks.refit` measured, as committed."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "refit-2-core-x86-64.json").read_text(encoding="utf-8"))
+    cover, shrinkage = found["coverage_of_90_percent"], found["shrinkage"]
+    rows = [(f"`{name}`", f"{100 * cover[name]:.1f} %", f"{100 * x:.0f} %") for name, x in shrinkage.items()]
+    batch, alone = 1e3 * found["batch_s_per_patient"], 1e3 * found["scipy_s_per_patient"]
+    away = found["largest_difference_from_scipy_in_prior_sd"]
+    whole = (
+        f"{found['what']}: 90 % intervals hold {100 * cover['all']:.1f} % of all true values. One batch takes "
+        f"{found['batch_s']:.2g} s on {found['cores']} cores, {batch:.2g} ms a patient. SciPy's BFGS on the same posterior, with "
+        f"exact gradients by the same kernel, takes {alone:.3g} ms a patient, {found['ratio']:.0f} times as long, ending at most "
+        f"{away:.0e} SD of the prior away."
+    )
+    return table(("parameter", "truth in its 90 % interval", "shrinkage"), rows) + "\n\n" + whole
+
+
+def calibrated() -> str:
+    """What `thrombojax calibrate` prints of the flagship."""
+    with tempfile.TemporaryDirectory() as folder:
+        return fenced(command("calibrate", CALIBRATION, "-o", f"{folder}/3.toml"))
+
+
 BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
+    validation_summary, validation_cases, validation_misses,
+    fitted, refit, calibrated,
 )  # fmt: skip
 
 

@@ -29,10 +29,12 @@ _WHERE = {
     "RunError": "thrombojax.errors",
 }
 
-__all__ = sorted([*_WHERE, "__version__"])
+__all__ = sorted([*_WHERE, "__version__", "fit"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "fit":
+        return importlib.import_module("thrombojax.fit")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'thrombojax' has no attribute {name!r}")

@@ -20,7 +20,7 @@ from thrombojax.codegen import build
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import InputError, Problem, RunError, unknown
 from thrombojax.execute.audit import audit as run_audit
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.solve import engine
@@ -47,7 +47,7 @@ class Outcome:
     summary: str
 
 
-def model(name: str, parameter_set: str = "1", drugs: tuple[str, ...] = ()) -> Model:
+def model(name: str, parameter_set: str = DEFAULT_SET, drugs: tuple[str, ...] = ()) -> Model:
     """A model by name; an assembled one with the states of `drugs`."""
     return registry.build(registry.Source(name, parameter_set), drugs)
 
@@ -110,8 +110,8 @@ def run_study(
         layout=plan.layout,
         kernel_hash=digest,
         compute=sweeps.sweep(plan),
-        study=_identity(plan),
-        provenance=_provenance(plan, digest),
+        study=identity(plan),
+        provenance=provenance(plan, digest),
     )
     done = execute.execute(
         work,
@@ -217,7 +217,7 @@ _STEP_SECONDS = {"f32": 0.3e-6, "f64": 0.5e-6}
 """Nominal seconds of one step of one patient on one machine of two cores; a guide, not a promise."""
 
 
-def _identity(plan: plans.Plan) -> str:
+def identity(plan: plans.Plan) -> str:
     """Text by which two runs are the same study: the file, what the command line changed, and the patient table."""
     study = plan.study
     sections = {"study": study.head.model_dump(), "patients": study.patients.model_dump()}
@@ -277,7 +277,7 @@ def _commit() -> str:
     return said.stdout.strip()
 
 
-def _provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
+def provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
     head = plan.study.head
     versions = {name: version(name) for name in ("thrombojax", "jax", "jaxlib", "numpy", "h5py", "diffrax")}
     return {
@@ -300,8 +300,11 @@ def _provenance(plan: plans.Plan, digest: str) -> dict[str, Any]:
     }
 
 
-def info(topic: str, *, model: str | None = None) -> list[dict[str, Any]]:
-    """Rows about one topic; `model` limits parameters, states, observables, drugs and cohorts to one model."""
+def info(topic: str, *, model: str | None = None, parameter_set: str = DEFAULT_SET) -> list[dict[str, Any]]:
+    """Rows about one topic; `model` limits parameters, states, observables, drugs and cohorts to one model.
+
+    parameter_set: of the flagship, for its values and cohorts.
+    """
     if topic not in TOPICS:
         raise InputError(unknown("topic", "topic", topic, TOPICS))
     if topic == "devices":
@@ -315,7 +318,7 @@ def info(topic: str, *, model: str | None = None) -> list[dict[str, Any]]:
         raise InputError(unknown("--model", "model", model, registry.names()))
     rows = []
     for name in (model,) if model else registry.names():
-        source = registry.Source(name)
+        source = registry.Source(name, parameter_set)
         rows += _describe(topic, registry.build(source, registry.drugs(source)), source)
     return rows
 

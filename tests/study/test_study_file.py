@@ -98,7 +98,7 @@ def test_a_decimal_interval_reaches_the_last_day():
         (
             "schema = 1",
             "schema = 1\nfoo = 2",
-            "foo: unknown section 'foo'; allowed: arm, axis, endpoint, events, observation,",
+            "foo: unknown section 'foo'; allowed: arm, axis, endpoint, events, fit,",
         ),
         ("[study]", "[studdy]", "studdy: unknown section 'studdy'"),
         ("[study]", "[studdy]", "study: is missing; needed: the section [study]"),

@@ -77,7 +77,7 @@ class Problem:
 
 def flagship(n: int) -> Problem:
     """ITP patients of the flagship on 26 weekly doses of romiplostim."""
-    patients = tj.cohort("itp").sample(n)
+    patients = tj.cohort("itp", parameter_set="1").sample(n)
     given = tj.regimen(studies.SENTENCE)
     model = registry.build(patients.source, given.drugs)
     cohort = prepare(patients, model)
@@ -99,7 +99,7 @@ def titrated(o: Options) -> Prepared:
     Nothing wanders within patients, so that both take the same steps.
     """
     problem = flagship(o["patients"])
-    patients, model = tj.cohort("itp").sample(o["patients"]), problem.model
+    patients, model = tj.cohort("itp", parameter_set="1").sample(o["patients"]), problem.model
     treatment = Treatment(titration=titration("romiplostim", studies.LABEL))
     seen = replace(clinics.observation(patients, model), wander=())
     cols = treated(model, [treatment])

@@ -10,6 +10,7 @@ import typer
 
 from thrombojax.cli import bench, options
 from thrombojax.cli.validate import validate
+from thrombojax.models import DEFAULT_SET
 
 AUDIT = 256
 
@@ -121,6 +122,52 @@ def resume_command(study: Path, out: Path, given: Mapping[str, object]) -> str:
     for name, value in given.items():
         words += [name] if value is True else [] if value is None or value is False else [name, str(value)]
     return shlex.join(words)
+
+
+@app.command()
+def fit(
+    study: options.Study,
+    out: Annotated[Path, options.out("OUT.h5", "Where the estimates go.")],
+    overwrite: options.Overwrite = False,
+    patients: options.Patients = None,
+) -> None:
+    """Fit each patient's counts.
+
+    The parameters of [fit] for every patient of the event table: most probable values, standard errors, shrinkage.
+    """
+    _prepare(study, options.Precision.f64)
+    from thrombojax.fit import results
+
+    print(results.run(study, out, overwrite=overwrite, patients_asked=patients).summary)
+
+
+@app.command()
+def calibrate(
+    file: Annotated[Path, typer.Argument(metavar="CALIBRATION.toml", help="The calibration file.", show_default=False)],
+    out: Annotated[Path, options.out("SET.toml", "Where the parameter set goes; its name is the set's.")],
+    overwrite: options.Overwrite = False,
+    json: options.Json = None,
+) -> None:
+    """Calibrate a parameter set.
+
+    Free parameters by what was seen of typical patients; what moved what, what can be told apart, what stayed at its prior.
+    """
+    from thrombojax import process
+    from thrombojax.fit import calibration_file
+
+    said = calibration_file.load(file)
+    options.writable(out, overwrite)
+    process.prepare("f64")
+    from thrombojax.cli import show
+    from thrombojax.fit import calibration, calibration_report
+
+    found = calibration.calibrate(said)
+    if json is not None:
+        show.write_json(calibration_report.record(found), json)
+    if json is None or str(json) != "-":
+        print(calibration_report.text(found))
+    out.write_text(calibration_report.toml(found, out.stem), encoding="utf-8")
+    print(f"parameter set: {out}", file=sys.stderr)
 
 
 @app.command()
@@ -246,6 +293,9 @@ def info(
         str | None, typer.Argument(help="All about this cohort, drug or mechanism, with sources.", show_default=False)
     ] = None,
     model: Annotated[str | None, typer.Option(help="List what this model has.")] = None,
+    parameter_set: Annotated[
+        str, typer.Option("--parameter-set", metavar="SET", help="Of the flagship, for values and cohorts.")
+    ] = DEFAULT_SET,
     json: options.Json = None,
 ) -> None:
     """List models, drugs, parameters ...
@@ -261,7 +311,7 @@ def info(
     if name is not None:
         print(api.page(topic.value, name))
         return
-    rows = api.info(topic.value, model=model)
+    rows = api.info(topic.value, model=model, parameter_set=parameter_set)
     if json is not None:
         show.write_json(rows, json)
     if json is None or str(json) != "-":

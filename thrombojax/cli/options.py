@@ -78,3 +78,12 @@ Json = Annotated[
 def out(metavar: str, text: str) -> typer.models.OptionInfo:
     """The option -o of a command."""
     return typer.Option("-o", "--out", metavar=metavar, help=text, show_default=False)
+
+
+def writable(path: Path, overwrite: bool) -> None:
+    """Refuses an output that cannot be written or may not be replaced, before anything is computed."""
+    if path.is_dir() or not path.parent.is_dir():
+        why = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise typer.BadParameter(f"{path}: {why}", param_hint="-o")
+    if path.exists() and not overwrite:
+        raise typer.BadParameter(f"{path} exists already; --overwrite replaces it", param_hint="-o")

@@ -50,13 +50,14 @@ def validate(
     show.check_writable(json)
     show.check_folder(out)
     from thrombojax import process
+    from thrombojax.models import DEFAULT_SET
 
     process.prepare("f64")  # reference numbers have more digits than float32
     from thrombojax.report import validation as page
     from thrombojax.validation import judge
 
     judge.check(chosen)
-    found = _judged(judge.runs(chosen, parameter_set or [targets.DEFAULT_SET]), audit)
+    found = _judged(judge.runs(chosen, parameter_set or [DEFAULT_SET]), audit)
     said = _text(found, judge.summary(found))
     out.mkdir(parents=True, exist_ok=True)
     show.write_text(said + "\n", out / "validation.txt")

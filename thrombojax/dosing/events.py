@@ -119,6 +119,7 @@ def read(
     ids: Sequence[str] | None = None,
     steady: bool = True,
     until: float | None = None,
+    counts: Literal["any", "not negative", "positive"] = "any",
 ) -> EventTable:
     """The event table of a CSV file. Raises InputError with everything that is wrong with it.
 
@@ -126,7 +127,7 @@ def read(
     one only, CMT may be missing. interpolation: of covariates between records, the last value (`locf`) or the next (`nocb`).
     drop: columns that are not read. observed: the DVID of the observations to keep (their CMT, in a table without DVID);
     needed where there are several. ids: the patients that the table must have, and their order; else as in the file. steady:
-    whether SS 1 is taken. until: the day by which everything must have ended.
+    whether SS 1 is taken. until: the day by which everything must have ended. counts: which DV are allowed.
     """
     drugs, compartments = _arguments(unit, doses, interpolation, ids)
     sheet = event_cells.load(path, drop)
@@ -144,6 +145,7 @@ def read(
             f", after the end of the study (day {until:g}); needed: all within it",
         )
     rows, values = observations(sheet, records, observed)
+    _impossible(sheet, rows, values, counts)
     covariates = {name: sheet.numbers(name) for name in sheet.covariates}
     for name in covariates:
         _has_values(sheet, name, names, patient)
@@ -212,6 +214,16 @@ def _arguments(
     if found:
         raise InputError(*found)
     return tuple(drugs), compartments
+
+
+def _impossible(sheet: Sheet, rows: np.ndarray, values: np.ndarray, allowed: str) -> None:
+    """A fault for each count that cannot be, or that an error in proportion to the count cannot have made."""
+    wrong = values < 0 if allowed == "not negative" else values <= 0
+    mask = np.zeros(len(sheet), bool)
+    if allowed != "any":
+        mask[rows[wrong]] = True
+        needed = "0 or more" if allowed == "not negative" else 'more than 0 (for 0: error = "normal" with additive_sd)'
+        sheet.flag(mask, "DV", f", which is not a count that can be fitted; needed: {needed}")
 
 
 def _has_values(sheet: Sheet, name: str, names: Sequence[str], patient: np.ndarray) -> None:

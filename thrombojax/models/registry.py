@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thrombojax.errors import InputError, Problem, unknown
+from thrombojax.models import DEFAULT_SET
 from thrombojax.models.protocol import Model
 
 GROUP = "thrombojax.models"
@@ -22,7 +23,7 @@ class Source:
     """A model before its drugs are known. file: of a user's own model, `MODEL` or `model()` in it, never from a study."""
 
     name: str = "feedback"
-    parameter_set: str = "1"
+    parameter_set: str = DEFAULT_SET
     file: str | None = None
 
 

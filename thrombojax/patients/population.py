@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.cohort import COUNT
@@ -139,7 +139,7 @@ def prepare(patients: Patients, model: Model) -> Cohort:
     anchor = patients.cohort.anchor if patients.cohort is not None and COUNT in found else None
     key = (anchor.unknown, anchor.start) if anchor is not None else None
     given = [found[leaf] for leaf in leaves] + ([found[COUNT]] if anchor is not None else [])
-    run = _prepare(model, key)
+    run = steady_states(model, key)
 
     def block(start: int) -> Any:
         rows = np.resize(np.arange(start, min(start + PREPARE, n)), PREPARE)
@@ -155,7 +155,7 @@ def prepare(patients: Patients, model: Model) -> Cohort:
 
 
 @functools.lru_cache(maxsize=64)
-def _prepare(model: Model, anchor: tuple[str, tuple[float, float]] | None) -> Any:
+def steady_states(model: Model, anchor: tuple[str, tuple[float, float]] | None) -> Any:
     """Jitted: leaves of one block (and counts) -> (p, y0, fastest rate, residual of the steady state)."""
 
     def block(leaves: list[Any]) -> Any:
@@ -207,7 +207,7 @@ class CohortSource:
         return Patients(self.source, 1, self._load())
 
 
-def cohort(name: str, model: str = "feedback", parameter_set: str = "1") -> CohortSource:
+def cohort(name: str, model: str = "feedback", parameter_set: str = DEFAULT_SET) -> CohortSource:
     """A cohort by name; an unknown one is an error that names the nearest."""
     found = CohortSource(name, registry.Source(model, parameter_set))
     known = cohorts.names(registry.build(found.source).cohorts)

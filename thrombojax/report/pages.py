@@ -113,6 +113,15 @@ def _differs(part: cohorts.Part) -> str:
     return ", ".join([*said, *(f"`{leaf}` x{_number(value)}" for leaf, value in part.scale.items())]) or "nothing"
 
 
+def _changes(said: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The sets that say something else of a parameter than the set before, the first included."""
+    return [one for k, one in enumerate(said) if k == 0 or one[1] != said[k - 1][1]]
+
+
+def _in_set(number: str, text: str) -> str:
+    return text if number == parameter_sets()[0] else f"set {number}: {text}"
+
+
 def _parameters(group: str, fields: Iterable[Any]) -> str:
     sets = {number: read_set(number) for number in parameter_sets()}
     rows = []
@@ -120,17 +129,16 @@ def _parameters(group: str, fields: Iterable[Any]) -> str:
         if not leaf.name.startswith(f"{group}."):
             continue
         q = leaf.quantity
-        said = {number: given[leaf.name] for number, given in sets.items() if leaf.name in given}
-        values = list(dict.fromkeys(_number(float(v["value"])) for v in said.values())) or [
+        changes = _changes([(number, given[leaf.name]) for number, given in sets.items() if leaf.name in given])
+        values = [_in_set(number, _number(float(v["value"]))) for number, v in changes] or [
             _number(float(q.value or 0.0))
         ]
-        sources = dict.fromkeys(f"{v['kind']} {v['source']}".strip() for v in said.values())
-        flags = " ".join(q.flags)
-        source = "; set 2: ".join(sources) if sources else f"{flags} {q.source}".strip()
+        sources = [_in_set(number, f"{v['kind']} {v['source']}".strip()) for number, v in changes]
+        source = "; ".join(sources) if sources else f"{' '.join(q.flags)} {q.source}".strip()
         rows.append(
-            (f"`{leaf.name}`", " / ".join(values), q.unit, f"{_number(q.low)} to {_number(q.high)}", q.meaning, source)
+            (f"`{leaf.name}`", "; ".join(values), q.unit, f"{_number(q.low)} to {_number(q.high)}", q.meaning, source)
         )
-    return table(("parameter", "value (set 1 / 2)", "unit", "plausible", "meaning", "source"), rows)
+    return table(("parameter", "value", "unit", "plausible", "meaning", "source"), rows)
 
 
 def _prose(module: str) -> tuple[str, str]:

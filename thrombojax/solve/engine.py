@@ -242,14 +242,14 @@ def _solution(
     for values in (*result.values(), *saved.values(), *ledger.values()):
         values[..., bad] = np.nan
     if bounds is not None:
-        order, source = _shared_places(bounds)
+        order, source = shared_places(bounds)
         for values in saved.values():
             np.put_along_axis(values, order, np.take_along_axis(values, source, 0), 0)
             values[bounds < 0] = np.nan
     return Solution(result, saved, status, ledger)
 
 
-def _shared_places(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shared_places(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places by bound, and which place has each one's value: kernels write a bound once, to the last of its places."""
     order = np.argsort(bounds, axis=0, kind="stable")
     ranked = np.take_along_axis(bounds, order, 0)

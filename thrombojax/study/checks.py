@@ -34,6 +34,19 @@ def recorded(raw: Given) -> list[Problem]:
     return [*found, *([Problem("observation", "does not go with [events] yet")] if "observation" in raw else [])]
 
 
+def fit(raw: Given, given: Given) -> list[Problem]:
+    """Counts to fit are in an event table; nothing varies but what is fitted."""
+    if "fit" not in raw:
+        return []
+    found = [Problem("fit", "needs [events], which has the counts")] if "events" not in raw else []
+    found += [Problem("axis", "does not go with [fit]")] if "axis" in raw else []
+    if given.get("error", "log") == "log" and given.get("additive_sd"):
+        found.append(
+            Problem("fit.additive_sd", 'goes with error = "normal"; a log-normal error has a residual_cv alone')
+        )
+    return found
+
+
 def patients(given: Given, wrong: set[str], events: bool = False) -> list[Problem]:
     """Exactly one source of patients, and n where the source has no end; those of an event table are in it."""
     if events:

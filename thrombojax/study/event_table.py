@@ -24,6 +24,7 @@ def load(study: Study, known: Catalogue) -> tuple[EventTable | None, dict[str, s
         observed=said.observed,
         steady=False,
         until=study.head.days,
+        counts="any" if study.fit is None else "not negative" if study.fit.additive_sd else "positive",
     )
     problems = []
     wanted = study.patients.n

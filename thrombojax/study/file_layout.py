@@ -68,9 +68,7 @@ def layout(shape: Shape) -> Layout:
         axes.append(Axis("visit", np.asarray(visits), "day", "visits at which policies decide"))
     if observed:
         axes.append(Axis("observation", np.arange(observed), "", "number of a patient's observation"))
-    whole = all(i.isascii() and i.isdecimal() and len(i) < 18 and str(int(i)) == i for i in ids)  # 007 stays text
-    values = np.arange(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
-    axes.append(Axis("patient", values, "", "patient number"))
+    axes.append(people(ids, n))
     obs = {leaf.name: leaf.quantity for leaf in struct.fields(model.Obs)}
     known = {leaf.name: leaf.quantity for leaf in struct.fields(model.Parameters)}
     variables = []
@@ -109,7 +107,7 @@ def layout(shape: Shape) -> Layout:
     if visits:
         variables += [_entry(name, (*leading, "visit", "patient"), dtype) for name in LEDGER]
     if observed:
-        variables += _observed(leading, dtype, obs["platelets"].meaning)
+        variables += of_observations(leading, dtype, obs["platelets"].meaning)
     own = (*(("trial",) if trials else ()), "patient")
     variables += [
         Variable(name, own, dtype, known[name].unit, known[name].meaning, "parameter", "parameters")
@@ -131,7 +129,14 @@ def layout(shape: Shape) -> Layout:
     return Layout(tuple(axes), tuple(variables), {k: v for k, v in title.items() if v}, shard)
 
 
-def _observed(leading: tuple[str, ...], dtype: str, meaning: str) -> list[Variable]:
+def people(ids: tuple[str, ...], n: int) -> Axis:
+    """The patients' axis: numbers, where all names are such (007 stays text)."""
+    whole = all(i.isascii() and i.isdecimal() and len(i) < 18 and str(int(i)) == i for i in ids)
+    values = np.arange(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
+    return Axis("patient", values, "", "patient number")
+
+
+def of_observations(leading: tuple[str, ...], dtype: str, meaning: str) -> list[Variable]:
     """What an event table has of observations, and what is predicted for them (missing where a patient has fewer)."""
     place = ("observation", "patient")
     return [

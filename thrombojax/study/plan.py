@@ -14,7 +14,7 @@ from thrombojax.dosing.timeline import Column, event_times, grid
 from thrombojax.dosing.treatment import Treatment
 from thrombojax.endpoints import REDUCERS, Endpoint, looks, times
 from thrombojax.errors import InputError, Problem
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import clinic as clinics
 from thrombojax.patients import cohort as cohorts
@@ -107,7 +107,7 @@ def catalogue(source: registry.Source) -> Catalogue:
         forms.setdefault(drug, set()).update((route, unit) for unit in units(entry.unit))
     return Catalogue(
         models=known,
-        parameter_sets=sets if registry.is_assembled(source) else frozenset({"1"}),
+        parameter_sets=sets if registry.is_assembled(source) else frozenset({DEFAULT_SET}),
         cohorts=frozenset(cohorts.names(model.cohorts)),
         drugs={drug: frozenset(pairs) for drug, pairs in forms.items()},
         parameters=frozenset(struct.names(model.Parameters)),

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study import checks
 from thrombojax.study.messages import keys, path, problems, shown
-from thrombojax.study.sections import Arm, Axis, Endpoint, Events, Head, Observation, Output, Patients, Time
+from thrombojax.study.sections import Arm, Axis, Endpoint, Events, Fit, Head, Observation, Output, Patients, Time
 
 SCHEMA = 1
 TABLES: dict[str, type[BaseModel]] = {
@@ -24,11 +24,12 @@ TABLES: dict[str, type[BaseModel]] = {
     "patients": Patients,
     "observation": Observation,
     "events": Events,
+    "fit": Fit,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
-SECTIONS = ("schema", "study", "patients", "observation", "events", "arm", "axis", "time", "endpoint", "output")
+SECTIONS = ("schema", "study", "patients", "observation", "events", "fit", "arm", "axis", "time", "endpoint", "output")
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class Study:
     where: str
     observation: Observation | None = None
     events: Events | None = None
+    fit: Fit | None = None
     placebo_of: int | None = None
 
     @property
@@ -154,12 +156,13 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, events, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, events, fit, time, output = (tables[name] for name in TABLES)
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
         found += checks.patients(patients.given, patients.wrong, "events" in raw)
     found += checks.recorded(raw)
+    found += checks.fit(raw, fit.given)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
     for i, read in enumerate(axes):
@@ -176,7 +179,12 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
     if "arm" not in raw and "events" not in raw:
         found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))
-    if "endpoint" not in raw and not output.given.get("trajectories") and "trajectories" not in output.wrong:
+    if (
+        "endpoint" not in raw
+        and "fit" not in raw
+        and not output.given.get("trajectories")
+        and "trajectories" not in output.wrong
+    ):
         message = "is missing; needed: at least one [[endpoint]], or trajectories = true in [output]"
         found.append(Problem("endpoint", message))
     if found:
@@ -196,6 +204,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         where,
         observation.value if "observation" in raw else None,
         events.value if "events" in raw else None,
+        fit.value if "fit" in raw else None,
         placebo_of,
     )
 
@@ -238,7 +247,7 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
-    if raw is None and at[0] == "events":
+    if raw is None and at[0] in ("events", "fit"):
         return _Read(None, {}, set())
     if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from thrombojax.models import DEFAULT_SET
 from thrombojax.study.reducers import REDUCERS
 
 MAX_DAYS = 36_500
@@ -87,7 +88,7 @@ class Head(_Section):
         "", description="text of at most 10000 characters"
     )
     model: Text = Field("feedback", description="the name of a model (`thrombojax info models`)")
-    parameter_set: Text = Field("1", description='the name of a parameter set in quotes, such as "1"')
+    parameter_set: Text = Field(DEFAULT_SET, description='the name of a parameter set in quotes, such as "1"')
     seed: int = Field(1, ge=0, lt=2**63, description="a whole number from 0 to 9223372036854775807")
     days: Number = Field(gt=0, le=MAX_DAYS, description=f"a number of days more than 0 and at most {MAX_DAYS}")
     precision: Literal["f32", "f64"] = Field("f32", description="f32 or f64")
@@ -169,6 +170,24 @@ class Events(_Section):
     interpolation: Literal["locf", "nocb"] = Field("locf", description="locf or nocb")
     observed: Text | None = Field(None, description="the DVID (or CMT) of the platelet counts")
     drop: Annotated[tuple[Text, ...], Field(strict=False)] = Field((), description="a list of column names")
+
+
+class Fit(_Section):
+    """[fit]: what is estimated from each patient's counts in the event table."""
+
+    parameters: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=20)] = Field(
+        description="a list of 1 to 20 names of parameters or covariates (`thrombojax info parameters`)"
+    )
+    cv: Annotated[dict[str, Annotated[Number, Field(gt=0, le=5)]], BeforeValidator(_flat)] = Field(
+        {}, description="coefficients of variation more than 0 and at most 5 by the names of fitted parameters"
+    )
+    error: Literal["log", "normal"] = Field("log", description="log or normal")
+    residual_cv: Number | None = Field(None, ge=0, le=2, description="a coefficient of variation from 0 to 2")
+    additive_sd: Number = Field(0.0, ge=0, description="a platelet count (1e9/L) from 0")
+    mixtures: Annotated[tuple[Text, ...], Field(strict=False, max_length=20)] | None = Field(
+        None, description="a list of names of the cohort's mixtures"
+    )
+    level: Number = Field(0.9, ge=0.5, le=0.999, description="a probability from 0.5 to 0.999")
 
 
 class Axis(_Section):

@@ -13,13 +13,13 @@ import numpy as np
 
 from thrombojax import api
 from thrombojax.errors import InputError, Problem, RunError
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.patients import population
 from thrombojax.solve import engine
 from thrombojax.study import plan
 from thrombojax.study.schema import Study
 from thrombojax.validation import signatures
-from thrombojax.validation.targets import DEFAULT_SET, KINDS, Case, Target, interval
+from thrombojax.validation.targets import KINDS, Case, Target, interval
 
 PATIENTS = 2000
 """Drawn of a cohort that is looked at before any treatment."""

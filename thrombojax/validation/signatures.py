@@ -17,7 +17,7 @@ from thrombojax.dosing.administer import columns, slots
 from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.timeline import event_times, grid, schedule
 from thrombojax.dosing.titration import labels
-from thrombojax.models import registry, struct
+from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Inputs, Model
 from thrombojax.patients.population import prepare, shared
 from thrombojax.solve import engine
@@ -99,7 +99,9 @@ def acts_on(drug: str) -> frozenset[str]:
     )
 
 
-def matrix(found: Sequence[Signature], parameter_set: str = "1", precision: str = "f64") -> list[dict[str, float]]:
+def matrix(
+    found: Sequence[Signature], parameter_set: str = DEFAULT_SET, precision: str = "f64"
+) -> list[dict[str, float]]:
     """Per row: ratio with the change or the regimen to without, by column."""
     regimens = {
         text: dosing.regimen(text) if text else Regimen() for row in found for text in (row.regimen, row.against)

@@ -21,7 +21,6 @@ from thrombojax.study.schema import Study
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "cases"
-DEFAULT_SET = "1"
 KINDS = ("reference", "clinical", "mechanistic")
 STATISTICS = ("value", "mean", "median", "sd", "cv", "p5", "p95", "share", "share_at_or_above", "share_below")
 ALONE: Mapping[str, tuple[str, ...]] = {
@@ -50,6 +49,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Missed(_Section):
+    """[target.missed]: of a number that is not met. why: the likely reason; tried: what was; data: what would settle it."""
+
+    why: Text = Field(description="the likely reason")
+    tried: Text = Field(description="what was tried")
+    data: Text = Field(description="what data would settle it")
+
+
 class Target(_Section):
     """[[target]]. at: value of each axis; against: an arm whose number is taken off; times: factor from the study's unit to the
     paper's; published: None where only a direction is; recalled: not read in the source, shown but not counted."""
@@ -74,6 +81,7 @@ class Target(_Section):
     rule: Text | None = Field(None, description="where the interval comes from, where it is not the file's rule")
     use: Literal["calibration", "validation"] | None = Field(None, description="calibration, validation")
     recalled: bool = Field(False, description="true or false")
+    missed: Missed | None = Field(None, description="a table with why, tried and data")
 
 
 class Head(_Section):
@@ -242,7 +250,7 @@ def _endpoint(target: Target, study: Study) -> list[Problem]:
     found = []
     if target.arm is None and len(arms) > 1:
         found.append(Problem("arm", f"is missing; allowed: {', '.join(arms)}"))
-    given = [("endpoint", "endpoint", target.endpoint, [e.name for e in study.endpoints])]
+    given = [("endpoint", "endpoint", target.endpoint or "", [e.name for e in study.endpoints])]
     given += [(key, "arm", name, arms) for key, name in (("arm", target.arm), ("against", target.against)) if name]
     found += [unknown(key, kind, name or "", known) for key, kind, name, known in given if name not in known]
     axes = {axis.name: axis.points for axis in study.axes if len(axis.points) > 1}

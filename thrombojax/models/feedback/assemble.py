@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from thrombojax import drugs as drug_library
 from thrombojax.drugs.protocol import Drug
 from thrombojax.errors import InputError, unknown
-from thrombojax.models import struct
+from thrombojax.models import DEFAULT_SET, struct
 from thrombojax.models.feedback import baseline, core
 from thrombojax.models.feedback.effects import Effect, Surroundings, combine
 from thrombojax.models.protocol import Breakpoints, Entry, Inputs, Key, LinearBlock, Model
@@ -24,7 +24,7 @@ def parameter_sets() -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
+def feedback(drugs: tuple[str, ...] = (), parameter_set: str = DEFAULT_SET) -> Model:
     """The thrombopoietin-platelet feedback with the states, parameters and entries of `drugs`.
 
     The same arguments give the same object, so that compiled programs are found again.
@@ -106,7 +106,7 @@ def feedback(drugs: tuple[str, ...] = (), parameter_set: str = "1") -> Model:
         weight="body.weight",
         parameter_set=parameter_set,
         sites={d.name: d.site for d in loaded if d.site},
-        cohorts=(HERE / "cohorts" / f"set-{parameter_set}", HERE / "cohorts"),
+        cohorts=(*(HERE / "cohorts" / f"set-{name}" for name in lineage(parameter_set)), HERE / "cohorts"),
     )
 
 
@@ -146,6 +146,13 @@ def read_set(parameter_set: str) -> Mapping[str, Mapping[str, Any]]:
         if group != "set"
         for name, entry in entries.items()
     }
+
+
+def lineage(parameter_set: str) -> tuple[str, ...]:
+    """A parameter set and those that it is based on: cohorts that one recalibrates hold for what is made of it."""
+    text = (HERE / "sets" / f"{parameter_set}.toml").read_text(encoding="utf-8")
+    base = tomllib.loads(text)["set"].get("base")
+    return (parameter_set, *(lineage(base) if base is not None else ()))
 
 
 def _values(parameter_set: str) -> Any:
