@@ -20,6 +20,7 @@ DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
 CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
+PUBLISHED = DOCS / "examples" / "perez_ruixo2012.py"
 sys.path.insert(0, str(ROOT / "tests" / "models"))
 
 
@@ -117,8 +118,8 @@ def snippet() -> str:
     return fenced(done.stdout)
 
 
-def _between(begin: str, end: str) -> str:
-    text = EXAMPLE.read_text(encoding="utf-8")
+def _between(begin: str, end: str, file: Path = EXAMPLE) -> str:
+    text = file.read_text(encoding="utf-8")
     start = text.index(begin)
     return fenced(text[start : text.index(end, start) if end else None], "python")
 
@@ -139,11 +140,60 @@ def study() -> str:
     return fenced((EXAMPLE.parent / "one-compartment.toml").read_text(encoding="utf-8"), "toml")
 
 
-def example() -> str:
+def _run(study: str, file: Path) -> str:
+    """What the run of an example prints."""
     with tempfile.TemporaryDirectory() as folder:
-        out = f"{folder}/one.h5"
-        said = command("run", "docs/examples/one-compartment.toml", "-o", out, "--model-file", str(EXAMPLE))
-        return fenced(said.replace(out, "out/one-compartment.h5"))
+        out = f"{folder}/out.h5"
+        said = command("run", f"docs/examples/{study}.toml", "-o", out, "--model-file", str(file))
+        return fenced(said.replace(out, f"out/{study}.h5"))
+
+
+def example() -> str:
+    return _run("one-compartment", EXAMPLE)
+
+
+def published() -> str:
+    """Installed models besides the flagship."""
+    import thrombojax as tj
+    from thrombojax.models import registry
+
+    models = [tj.model(name) for name in registry.names() if name != "feedback"]
+    cohorts = {m.name: ", ".join(sorted({f.stem for d in m.cohorts for f in d.glob("*.toml")})) for m in models}
+    rows = [
+        (f"`{m.name}`", m.title, ", ".join(dict.fromkeys(d for d, _ in m.entries)), cohorts[m.name]) for m in models
+    ]
+    return table(("model", "what it is of", "drugs", "cohorts"), rows)
+
+
+def blocks() -> str:
+    """Every function of thrombojax.models.blocks, by the first line of what it says of itself."""
+    import inspect
+
+    from thrombojax.models import blocks
+
+    found = {k: f for k, f in vars(blocks).items() if inspect.isfunction(f)}
+    calls = {k: f"`{k}({', '.join(inspect.signature(f).parameters)})`" for k, f in found.items()}
+    return table(("block", "what it is"), [(calls[k], (f.__doc__ or "").strip()) for k, f in found.items()])
+
+
+def kpd_structs() -> str:
+    return _between("class Parameters", "def rates", PUBLISHED)
+
+
+def kpd_functions() -> str:
+    return _between("def rates", "MODEL = ", PUBLISHED)
+
+
+def kpd_model() -> str:
+    return _between("MODEL = ", "", PUBLISHED)
+
+
+def kpd_study() -> str:
+    return fenced((PUBLISHED.parent / "perez-ruixo2012.toml").read_text(encoding="utf-8"), "toml")
+
+
+def kpd_example() -> str:
+    return _run("perez-ruixo2012", PUBLISHED)
 
 
 @functools.cache
@@ -233,6 +283,7 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     fitted, refit, calibrated,
+    published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
 )  # fmt: skip
 
 

@@ -144,8 +144,9 @@ def _summary(done: execute.Outcome, found: dict[str, Any] | None, endpoints: boo
     if endpoints:
         lines += ["", report.table(done.path).rstrip(), ""]
     if found and "audit_p99_relative_error" in found:
+        against = found.get("audit_against", "to 1e-10")
         lines.append(
-            f"audit: {found['audit_patients']} trajectories solved again to 1e-10; relative error of the platelet count "
+            f"audit: {found['audit_patients']} trajectories solved again {against}; relative error of the platelet count "
             f"at visits: median {found['audit_median_relative_error']:.1e}, 99 % {found['audit_p99_relative_error']:.1e}, "
             f"largest {found['audit_max_relative_error']:.1e}"
         )

@@ -1,5 +1,6 @@
 """The pages keep up with the tree: their studies are valid, their sentences parse, their links and filled blocks are there."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -35,6 +36,33 @@ def test_no_block_is_left_unfilled(page):
     """`docs/fill.py` fills them."""
     for name, filled in re.findall(r"<!-- (?!end)(\w+) -->\n(.*?)<!-- end -->", text(page), re.DOTALL):
         assert filled.strip(), name
+
+
+SHOWN = (
+    "published",
+    "blocks",
+    "structs",
+    "functions",
+    "model",
+    "study",
+    "kpd_structs",
+    "kpd_functions",
+    "kpd_model",
+    "kpd_study",
+)
+"""Blocks of `docs/fill.py` that show what is in the tree, and need no run."""
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_a_page_shows_of_the_tree_is_what_it_is_now(name):
+    spec = importlib.util.spec_from_file_location("docs_fill", ROOT / "docs" / "fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    shown = [
+        m[1] for page in PAGES for m in re.finditer(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", text(page), re.DOTALL)
+    ]
+    assert shown
+    assert set(shown) == {getattr(fill, name)()}, f"run docs/fill.py {name}"
 
 
 def test_the_study_in_the_reference_is_valid():

@@ -1,5 +1,7 @@
 """From regimens to slots: columns, units, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from thrombojax.dosing.administer import columns, slots, units
 from thrombojax.dosing.timeline import Column
 from thrombojax.errors import InputError
 from thrombojax.models import registry
+from thrombojax.models.protocol import Entry
 
 DRUGS = ("eltrombopag", "romiplostim", "transfusion")
 
@@ -102,8 +105,15 @@ def test_all_problems_at_once(model):
     assert len(error.value.problems) == 3
 
 
-def test_units_of_an_entry():
-    assert "ug/kg" in units("ug")
-    assert "mg" in units("ug")
-    assert units("1/nL") == ("1/nL",)
-    assert units("U") == ("U", "U/kg")
+def test_units_of_an_entry(model):
+    def of(unit, model=model):
+        return units(model, Entry(unit, {}))
+
+    assert "ug/kg" in of("ug")
+    assert "mg" in of("ug")
+    assert of("1/nL") == ("1/nL",)
+    assert of("mg/m2") == ("mg/m2",)
+    assert of("U") == ("U", "U/kg")
+    without = dataclasses.replace(model, weight="no such parameter")
+    assert of("U", without) == ("U",)
+    assert "ug/kg" not in of("ug", without)

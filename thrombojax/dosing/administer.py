@@ -10,16 +10,18 @@ from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Column, Slots
 from thrombojax.dosing.treatment import Rescue, Titration, Treatment
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.models.protocol import Model
+from thrombojax.models import struct
+from thrombojax.models.protocol import Entry, Model
 
 MASS = {"pg": 1e-12, "ng": 1e-9, "ug": 1e-6, "mg": 1e-3, "g": 1.0}
 
 
-def units(entry_unit: str) -> tuple[str, ...]:
-    """Units in which an amount of an entry may be written."""
-    if entry_unit in MASS:
-        return tuple(f"{m}{per}" for m in MASS for per in ("", "/kg"))
-    return (entry_unit, f"{entry_unit}/kg") if entry_unit in ("U", "IU", "Mcells") else (entry_unit,)
+def units(model: Model, entry: Entry) -> tuple[str, ...]:
+    """Units in which an amount of an entry may be written; per kg where patients of the model have a weight."""
+    weighed = ("", "/kg") if model.weight in struct.names(model.Parameters) else ("",)
+    if entry.unit in MASS:
+        return tuple(f"{m}{per}" for m in MASS for per in weighed)
+    return tuple(f"{entry.unit}{per}" for per in weighed) if entry.unit in ("U", "IU", "Mcells") else (entry.unit,)
 
 
 def columns(model: Model, regimens: Sequence[Regimen], where: str = "regimen") -> tuple[Column, ...]:
@@ -50,8 +52,8 @@ def _problem(model: Model, d: Dose, where: str) -> Problem | None:
     if d.route not in routes:
         return unknown(where, f"route of {d.drug}", d.route, routes)
     entry = model.entries[d.drug, d.route]
-    if d.unit not in units(entry.unit):
-        return unknown(where, f"unit of {d.drug} {d.route}", d.unit, units(entry.unit))
+    if d.unit not in units(model, entry):
+        return unknown(where, f"unit of {d.drug} {d.route}", d.unit, units(model, entry))
     if d.duration > 0 and not entry.infusible:
         return Problem(where, f"{d.drug} {d.route} is not given as an infusion; leave out 'over ...'")
     return None

@@ -19,11 +19,12 @@ class Inputs(NamedTuple):
     """What the timeline holds constant over a segment and hands to `rhs`.
 
     phase: for every (drug, route) with breakpoints, how many of them have passed since its last dose (all, before the first);
-    era: how many of the model's absolute breakpoints have passed.
+    era: how many of the model's absolute breakpoints have passed; lagged: name of a delay -> State as it was that long ago.
     """
 
     phase: Mapping[Key, Scalar]
     era: Scalar
+    lagged: Mapping[str, Any] = {}
 
 
 class Breakpoints(NamedTuple):
@@ -92,6 +93,9 @@ class Model:
     baseline: Callable[[Any], Any] | None = None
     linear_block: Callable[[Any, Inputs], LinearBlock] | None = None
     breakpoints: Callable[[Any], Breakpoints] = _no_breakpoints
+    delays: Callable[[Any], Mapping[str, Scalar]] | None = None
+    """delays(p) -> days by name, of each patient's own, after which `rhs` sees a state again as `u.lagged[name]`. Before day 0
+    the state was what it is then. Such a model runs on `xla` only."""
     steady: Callable[[Any], tuple[Any, Scalar]] | None = None
     """steady(p) -> (baseline, its relative residual) where the baseline is solved for, not given in closed form."""
     weight: str = "weight"
@@ -107,13 +111,18 @@ class Model:
     file: str | None = None
     """The user's own file that defines the model, where it is not installed."""
 
+    def __post_init__(self) -> None:
+        if self.delays is not None:  # the other backends keep no past
+            object.__setattr__(self, "backends", ("xla",))
+
     @property
     def classical(self) -> bool:
-        """Whether steps are those of the classical Runge-Kutta method, which looks only where linear compartments are known.
+        """Whether steps are those of the classical Runge-Kutta method, which looks only where linear compartments are known,
+        and only within the step, beyond which a past may have a kink.
 
         Such a model takes twice as many steps as it declares: the method of all others carries twice as far.
         """
-        return self.linear_block is not None
+        return self.linear_block is not None or self.delays is not None
 
     def patients(self, **changes: Any) -> Any:
         """Patients of this model by covariates and parameters, the rest typical: `m.patients(weight=[80.0])`."""

@@ -180,7 +180,8 @@ def shared(model: Model, cohort: Cohort) -> Any:
     for (drug, route), entry in model.entries.items():
         if entry.lag is not None and np.ptp(np.asarray(entry.lag(cohort.p))) > 0:
             raise InputError(Problem(f"{drug} {route}", "lag times that vary between patients are not supported yet"))
-    for times in model.breakpoints(cohort.p).after_dose.values():
+    points = model.breakpoints(cohort.p)
+    for times in (points.at, *points.after_dose.values()):
         if any(np.ptp(np.asarray(t)) > 0 for t in times):
             raise InputError(Problem(model.name, "breakpoints that vary between patients are not supported yet"))
     return first

@@ -29,7 +29,7 @@ from thrombojax.endpoints.reducers import DEFAULTS, REDUCERS
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
-from thrombojax.solve import cuda, native, pieces
+from thrombojax.solve import cuda, delayed, native, pieces
 from thrombojax.solve.pieces import Clinic, Plan, Reduction
 from thrombojax.solve.steppers import Adaptive, FixedSteps, Tableau, method
 from thrombojax.solve.xla import Watch, trajectory
@@ -92,9 +92,9 @@ def choose(backend: str, model: Model) -> str:
     if backend not in ("auto", *BACKENDS):
         raise InputError(unknown("backend", "backend", backend, ("auto", *BACKENDS)))
     if backend != "auto" and backend not in model.backends:
-        raise InputError(
-            Problem("backend", f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}")
-        )
+        has = "has delays and " if model.delays is not None else ""
+        runs = f"model {model.name} {has}runs on {', '.join(model.backends)}, not on {backend}"
+        raise InputError(Problem("backend", runs))
     allowed = [b for b in BACKENDS if b in model.backends]
     wanted = allowed if backend == "auto" else [backend, *(b for b in allowed if b != "cuda" and b != backend)]
     for name, instead in itertools.pairwise((*wanted, "")):
@@ -204,10 +204,10 @@ def solve(
     written = np.zeros(rows, np.int32)  # bounds of the ledger's rows
     if care is not None:
         written[care.acts[care.acts >= 0]] = np.flatnonzero(care.acts >= 0)
-    run = _compiled(model, plan, backend)
 
     def launch(device: Any, block: np.ndarray, refine: np.float32) -> None:
         rows = np.resize(block, BLOCK[backend])
+        run = _compiled(model, plan._replace(past=delayed.rows(model, cohort.p, schedule.timeline, refine)), backend)
         with jax.enable_x64(dtype == np.float64), jax.default_device(device):
             p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
             mine = None if care is None else _of(care, rows, dtype)

@@ -14,9 +14,10 @@ import numpy as np
 from jax.custom_derivatives import linear_call
 from jax.flatten_util import ravel_pytree
 
+from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.timeline import Schedule, Timeline
 from thrombojax.endpoints import Endpoint
-from thrombojax.errors import InputError, unknown
+from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve import adjoint, cuda, cuda_adjoint, engine, native, tangent
@@ -107,6 +108,8 @@ def choose(backend: str, model: Model, precision: str) -> str:
     """`cuda` where that runs and is not ruled out, else `native`; a warning says why not what was asked for."""
     if backend not in ("auto", *MACHINES):
         raise InputError(unknown("backend", "backend", backend, ("auto", *MACHINES)))
+    if model.delays is not None:
+        raise CannotTranslate(Problem(f"model {model.name}", "has delays: only solve.xla.trajectory differentiates it"))
     if backend == "native" or (backend == "auto" and "cuda" not in model.backends):
         return "native"
     why = cuda.unusable(model, precision)

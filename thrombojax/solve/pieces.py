@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     clinic: Clinic | None = None
     each: bool = False
     """Whether every patient has a timeline of its own: its arrays then have the patient as their last axis."""
+    past: int = 0
+    """Rows of the past that are kept for delays."""
 
     @property
     def observables(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from thrombojax.dosing.timeline import Timeline
 from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs, Model
 from thrombojax.models.struct import Scalar
-from thrombojax.solve import pieces
+from thrombojax.solve import delayed, pieces
 from thrombojax.solve.pieces import Part, Plan, Reduction
 from thrombojax.solve.steppers import FixedSteps, counted, cross
 
@@ -81,7 +81,7 @@ def trajectory(
         return jnp.where(visit >= 0, care.factor[jnp.maximum(visit, 0)], 1.0)
 
     def segment(carry: Any, part: Any) -> tuple[Any, Any]:
-        flat, reduced, before, memory = carry
+        flat, reduced, before, memory, past = carry
         line, jumped, inside, pick, at = part
         if plan.each:
             flat = tuple(jnp.where(line.reset > 0.0, first, now) for first, now in zip(flat0, flat, strict=True))
@@ -104,18 +104,32 @@ def trajectory(
         def derivative(t: Scalar, flat: Sequence[Any]) -> tuple[Any, ...]:
             return pieces.derivative(model, t, flat, p, u, rates)
 
-        def slopes(t: Scalar, flat: Sequence[Any]) -> Any:
-            return pieces.slopes(model, plan, t, flat, p, u, rates)
+        def after(since: Scalar, flat: Sequence[Any], past: Any, side: Any) -> tuple[Any, ...]:
+            seen = delayed.inputs(model, u, p, past, since, side)
+            return pieces.derivative(model, line.start + since, flat, p, seen, rates)
+
+        def slopes(t: Scalar, flat: Sequence[Any], past: Any, side: float) -> Any:
+            """At a bound, from which the past counts its days."""
+            seen = delayed.inputs(model, u, p, past, jnp.zeros((), dtype), side)
+            return pieces.slopes(model, plan, t, flat, p, seen, rates)
 
         # Nothing jumps at most bounds: the values and slopes there are those at which the segment before ended.
-        begin = jax.lax.cond(jumped, lambda: slopes(line.start, flat), lambda: before) if plan.reductions else before
-        flat = cross(plan.stepper, derivative, flat, line.start, line.length, steps, exact)
+        begin = (
+            jax.lax.cond(jumped, lambda: slopes(line.start, flat, past, delayed.NEAR), lambda: before)
+            if plan.reductions
+            else before
+        )
+        if model.delays is not None:
+            assert isinstance(plan.stepper, FixedSteps)
+            flat, past = delayed.cross(plan.stepper, after, past, flat, line.length, steps, exact)
+        else:
+            flat = cross(plan.stepper, derivative, flat, line.start, line.length, steps, exact)
         day = line.start + line.length
         end = before
         values: Any = ()
         visit = None
         if plan.reductions:
-            end = slopes(day, flat)
+            end = slopes(day, flat, past, -delayed.NEAR)
             values = end[0]
         elif plan.save or care is not None:
             values = pieces.see(model, plan, flat, p)
@@ -130,7 +144,7 @@ def trajectory(
             acts = jnp.where((at.visit >= 0) & (at.acts >= 0), 1.0, 0.0)
             memory, row = pieces.attend(plan, care.rule, memory, values, factor, day, acts)
         kept: Mapping[str, Any] = dict(zip(observables, values, strict=True)) if values else {}
-        return (flat, reduced, end, memory), (tuple(kept[name] for name in plan.save), row)
+        return (flat, reduced, end, memory, past), (tuple(kept[name] for name in plan.save), row)
 
     p0 = patient(care.knot[0] if care is not None else None)
     at0 = pieces.see(model, plan, flat0, p0)
@@ -151,7 +165,8 @@ def trajectory(
     )
     body = jax.checkpoint(segment) if isinstance(plan.stepper, FixedSteps) and plan.stepper.most else segment
     before = (at0, jax.tree.map(jnp.zeros_like, at0)) if plan.reductions else ()
-    (flat, reduced, _, memory), (kept, rows) = jax.lax.scan(body, (flat0, start, before, memory), parts)
+    past0 = delayed.begin(plan.past, flat0) if model.delays is not None else ()
+    (flat, reduced, _, memory, _), (kept, rows) = jax.lax.scan(body, (flat0, start, before, memory, past0), parts)
     seen0 = dict(zip(observables, at0, strict=True))
     saved = {name: jnp.concatenate([seen0[name][None], kept[i]]) for i, name in enumerate(plan.save)}
     finite = jnp.isfinite(sum(flat[1:], flat[0]))

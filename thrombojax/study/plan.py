@@ -104,7 +104,7 @@ def catalogue(source: registry.Source) -> Catalogue:
     model = registry.build(source, registry.drugs(source))
     forms: dict[str, set[tuple[str, str]]] = {}
     for (drug, route), entry in model.entries.items():
-        forms.setdefault(drug, set()).update((route, unit) for unit in units(entry.unit))
+        forms.setdefault(drug, set()).update((route, unit) for unit in units(model, entry))
     return Catalogue(
         models=known,
         parameter_sets=sets if registry.is_assembled(source) else frozenset({DEFAULT_SET}),
