@@ -25,6 +25,8 @@ PATIENTS = 2000
 """Drawn of a cohort that is looked at before any treatment."""
 REPEATS = 200
 """Resamples of the patients that the Monte-Carlo error of one population is found with."""
+_LATE = 1e300
+"""A day for what never came: between two that are infinite nothing can be interpolated."""
 _PERCENT = {"share", "share_at_or_above", "share_below"}
 
 
@@ -201,7 +203,9 @@ def _per_trial(values: np.ndarray, other: np.ndarray | None, target: Target) -> 
 def _resampled(values: np.ndarray, other: np.ndarray | None, target: Target) -> float:
     """Standard error of the statistic of one population, by resampling its patients."""
     pick = np.random.default_rng(0).integers(0, len(values), (REPEATS, len(values)))
-    return float(np.std(_per_trial(values[pick], None if other is None else other[pick], target)))
+    found = _per_trial(values[pick], None if other is None else other[pick], target)
+    found = found[np.isfinite(found)]
+    return float(np.std(found)) if found.size else 0.0
 
 
 def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
@@ -217,7 +221,8 @@ def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
         inside = values >= target.threshold if name == "share_at_or_above" else values < target.threshold
         return 100.0 * np.sum(inside, axis=-1) / np.sum(~np.isnan(values), axis=-1)
     if name in ("median", "p5", "p95"):
-        return np.nanpercentile(values, {"median": 50, "p5": 5, "p95": 95}[name], axis=-1)
+        found = np.nanpercentile(np.minimum(values, _LATE), {"median": 50, "p5": 5, "p95": 95}[name], axis=-1)
+        return np.where(found > _LATE / 1e9, np.inf, found)
     values = np.where(np.isinf(values), np.nan, values)
     if name == "sd":
         return np.nanstd(values, axis=-1, ddof=1)

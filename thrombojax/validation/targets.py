@@ -172,6 +172,8 @@ def read(path: Path) -> Case:
     targets = [_checked(Target, row, found, where, "target", i) for i, row in enumerate(rows)]
     for i, target in enumerate(targets):
         if target is not None:
+            if target.name in (other.name for other in targets[:i] if other is not None):
+                found.append(Problem(f"{where}: target[{i + 1}].name", f"{target.name!r} is given twice"))
             wrong = _problems(target, head) + _places(target, study, broken)
             found += [Problem(f"{where}: target[{i + 1}].{p.where}", f"{target.name!r}: {p.message}") for p in wrong]
     if found or head is None:
@@ -222,6 +224,9 @@ def _problems(target: Target, head: Head | None) -> list[Problem]:
     low, high = interval(target)
     if not low < high and not (exact and low == high):
         found.append(Problem("low, high", f"given {low:g} to {high:g}; allowed: low below high"))
+    elif target.published is not None and not low <= float(target.published) <= high:
+        message = f"given {target.published}, which is not in {low:g} to {high:g}, the interval to lie in"
+        found.append(Problem("published", message))
     if (target.threshold is None) == target.statistic.startswith("share_"):
         message = f"belongs to share_at_or_above and share_below; statistic: {target.statistic}"
         found.append(Problem("threshold", message))
