@@ -59,7 +59,8 @@ high = 500
 
 
 def write(folder: Path, text: str = CASE, name: str = "two-doses") -> Path:
-    (folder / "patients.csv").write_text("id,weight\na,70\n")
+    if not (folder / "patients.csv").exists():
+        (folder / "patients.csv").write_text("id,weight\na,70\n")
     path = folder / f"{name}.toml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -95,7 +96,9 @@ def results(path: Path, values: np.ndarray, days: np.ndarray | None = None, stat
         file["arm"] = np.array(["placebo", "romiplostim"], object)
         file["dose"] = [1.0, 3.0]
         for name, size in zip(dims[2:], values.shape, strict=True):
-            file[name] = np.arange(size)
+            file[name] = (
+                np.array(list("abcdefgh"[:size]), object) if name == "patient" and size < 9 else np.arange(size)
+            )
         of_status = np.broadcast_to(status, cells.shape).astype(np.uint8)
         for name, data in {"highest": cells, "day_at_400": late, "status": of_status}.items():
             file[name] = data

@@ -132,6 +132,14 @@ def test_the_cell_the_other_arm_and_the_unit(judged):
     assert one(judged(target(statistic='"value"', **wide), COUNTS[:1])).simulated == COUNTS[0]
 
 
+def test_a_patient_of_a_table_and_the_difference_of_two_endpoints(tmp_path, judged):
+    text = target(patient='"b"', statistic="", minus='"day_at_400"', published="5", low="0", high="1000")
+    (tmp_path / "patients.csv").write_text("id,weight\na,70\nb,80\nc,90\n")
+    v = one(judged(text, [100.0, 200.0, 300.0], np.array([1.0, 2.0, 3.0])))
+    assert v.simulated == 198
+    assert v.error == 0
+
+
 # ---- trials, errors, verdicts ----
 
 

@@ -128,8 +128,11 @@ def _verdict(case: Case, target: Target, found: np.ndarray, error: float, parame
 
 def _of_study(file: h5py.File, study: Study, target: Target) -> tuple[np.ndarray, float]:
     """The target's number in each trial, and 95 % of the Monte-Carlo error of their mean."""
-    values = _values(file, study, target, target.arm)
-    other = None if target.against is None else _values(file, study, target, target.against)
+    own = target.endpoint or ""
+    values = _values(file, study, target, own, target.arm)
+    other = None
+    if target.against is not None or target.minus is not None:
+        other = _values(file, study, target, target.minus or own, target.against or target.arm)
     found = _per_trial(values, other, target)
     if len(found) > 1:
         return found, 1.96 * float(np.std(found, ddof=1)) / len(found) ** 0.5
@@ -166,10 +169,10 @@ def _of_cohorts(targets: Sequence[Target], parameter_set: str | None) -> dict[in
     return found
 
 
-def _values(file: h5py.File, study: Study, target: Target, arm: str | None) -> np.ndarray:
+def _values(file: h5py.File, study: Study, target: Target, endpoint: str, arm: str | None) -> np.ndarray:
     """`[trial, patient]` of one cell; one trial where there are none. A day that never came is infinite."""
-    found = _cell(file, target.endpoint or "", target, arm)
-    (reducer,) = (e.reducer for e in study.endpoints if e.name == target.endpoint)
+    found = _cell(file, endpoint, target, arm)
+    (reducer,) = (e.reducer for e in study.endpoints if e.name == endpoint)
     if reducer == "first_day_at_or_above":
         solved = _cell(file, "status", target, arm) == engine.OK
         found = np.where(np.isnan(found) & solved, np.inf, found)
@@ -177,20 +180,23 @@ def _values(file: h5py.File, study: Study, target: Target, arm: str | None) -> n
 
 
 def _cell(file: h5py.File, name: str, target: Target, arm: str | None) -> np.ndarray:
+    """`[trial, patient]`; of the target's patient alone, where it has one."""
     data = file[name]
     found = np.asarray(data, float)
     names = [Path(dim[0].name).name for dim in data.dims]
+    wanted: Mapping[str, str | float | None] = {"arm": arm, "patient": target.patient, **target.at}
     for axis in reversed(range(len(names))):
-        if names[axis] in ("trial", "patient"):
+        given = wanted.get(names[axis])
+        known = file[names[axis]]
+        if given is None and names[axis] in ("trial", "patient"):
             continue
-        known = file[names[axis]][...]
-        if names[axis] == "arm":
-            wanted: Any = arm
-            place = [v.decode() if isinstance(v, bytes) else v for v in known].index(arm) if arm else 0
+        if given is None:
+            places = [0]
+        elif isinstance(given, str):
+            places = [known.asstr()[...].tolist().index(given)]
         else:
-            wanted = target.at.get(names[axis])
-            place = 0 if wanted is None else int(np.argmin(np.abs(known - wanted)))
-        found = np.take(found, place, axis=axis)
+            places = [int(np.argmin(np.abs(known[...] - given)))]
+        found = np.take(found, places if names[axis] == "patient" else places[0], axis=axis)
     return np.atleast_2d(found)
 
 

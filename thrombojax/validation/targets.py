@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.study import schema
+from thrombojax.study import schema, tables
 from thrombojax.study.messages import keys, problems, shown
 from thrombojax.study.schema import Study
 
@@ -25,8 +25,8 @@ KINDS = ("reference", "clinical", "mechanistic")
 STATISTICS = ("value", "mean", "median", "sd", "cv", "p5", "p95", "share", "share_at_or_above", "share_below")
 ALONE: Mapping[str, tuple[str, ...]] = {
     "endpoint": ("column",),
-    "signature": ("arm", "at", "against", "statistic"),
-    "cohort": ("arm", "at", "against"),
+    "signature": ("arm", "at", "against", "minus", "patient", "statistic"),
+    "cohort": ("arm", "at", "against", "minus", "patient"),
 }
 """Where a number may be found, one of them for each target; and the keys that do not go with it."""
 REFERENCE_ERROR = 1e-6
@@ -58,8 +58,9 @@ class Missed(_Section):
 
 
 class Target(_Section):
-    """[[target]]. at: value of each axis; against: an arm whose number is taken off; times: factor from the study's unit to the
-    paper's; published: None where only a direction is; recalled: not read in the source, shown but not counted."""
+    """[[target]]. at: value of each axis; against, minus: an arm, an endpoint whose number is taken off; times: factor from the
+    study's unit to the paper's; published: None where only a direction is; recalled: not read in the source, shown but not
+    counted."""
 
     name: Text = Field(description="what was measured")
     endpoint: Text | None = Field(None, description="an endpoint of the study")
@@ -71,6 +72,8 @@ class Target(_Section):
     statistic: Literal[STATISTICS] = Field("value", description=", ".join(STATISTICS))  # type: ignore[valid-type]
     threshold: float | None = Field(None, description="a number")
     against: Text | None = Field(None, description="an arm of the study")
+    minus: Text | None = Field(None, description="an endpoint of the study")
+    patient: Text | None = Field(None, description="an id of the patient table")
     times: float = Field(1.0, description="a number")
     unit: Annotated[str, Field(max_length=40)] = Field("", description="a unit")
     published: Annotated[str, BeforeValidator(_as_printed)] | None = Field(None, description="the published number")
@@ -256,6 +259,8 @@ def _endpoint(target: Target, study: Study) -> list[Problem]:
     if target.arm is None and len(arms) > 1:
         found.append(Problem("arm", f"is missing; allowed: {', '.join(arms)}"))
     given = [("endpoint", "endpoint", target.endpoint or "", [e.name for e in study.endpoints])]
+    if target.minus is not None:
+        given.append(("minus", "endpoint", target.minus, [e.name for e in study.endpoints]))
     given += [(key, "arm", name, arms) for key, name in (("arm", target.arm), ("against", target.against)) if name]
     found += [unknown(key, kind, name or "", known) for key, kind, name, known in given if name not in known]
     axes = {axis.name: axis.points for axis in study.axes if len(axis.points) > 1}
@@ -264,8 +269,15 @@ def _endpoint(target: Target, study: Study) -> list[Problem]:
             allowed = ", ".join(f"{v:g}" for v in points)
             found.append(Problem(f"at.{name}", f"given {target.at.get(name)}; allowed: {allowed}"))
     found += [unknown("at", "axis", name, axes) for name in target.at if name not in axes]
-    if target.statistic == "value" and (study.patients.n or 1) > 1:
-        found.append(Problem("statistic", f"value is of one patient, and there are {study.patients.n}"))
+    ids = [] if study.table_path is None else tables.ids(study.table_path)
+    if target.patient is not None and target.patient not in ids:
+        found.append(unknown("patient", "patient", target.patient, ids))
+    one = target.patient is not None or (study.patients.n or len(ids) or 1) == 1
+    if (target.statistic == "value" and not one) or (target.statistic != "value" and target.patient is not None):
+        message = (
+            f"given {target.statistic}; allowed: value of one patient, of whom {len(ids) or study.patients.n} are there"
+        )
+        found.append(Problem("statistic", message))
     return found
 
 
