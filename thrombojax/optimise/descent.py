@@ -199,7 +199,8 @@ def _adam(
         best = min(best, (total, u), key=lambda pair: pair[0])
         if projected(u, g) <= settings.tolerance:
             break
-        step, state = rule.update(jnp.asarray(g), state)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises decay rates to whole powers
+            step, state = rule.update(jnp.asarray(g), state)
         u = np.clip(u + np.asarray(step, float), 0.0, 1.0)
     return best if settings.steps else (f.value(u, multipliers, penalty), u)
 

@@ -58,9 +58,9 @@ def search(
     while moved:
         moved = False
         for step in _steps(len(of)):
-            there = tuple(i + d for i, d in zip(here, step, strict=True))
-            if all(0 <= i < len(v) for i, v in zip(there, of, strict=True)) and at(there) < at(here) - 1e-12:
-                here, moved = there, True
+            there = _moved(here, step)
+            while all(0 <= i < len(v) for i, v in zip(there, of, strict=True)) and at(there) < at(here) - 1e-12:
+                here, there, moved = there, _moved(there, step), True  # on, as long as it helps
         say(f"local search: {len(known)} plans, {at(here):.5g}")
     return Chosen(_values(of, here), at(here), rounded, "searched", len(known))
 
@@ -69,6 +69,10 @@ def _steps(k: int) -> list[np.ndarray]:
     one = np.eye(k, dtype=int)
     found = [sign * row for row in one for sign in (1, -1)]
     return found + [sign * (one[i] - one[i + 1]) for i in range(k - 1) for sign in (1, -1)]
+
+
+def _moved(here: tuple[int, ...], step: np.ndarray) -> tuple[int, ...]:
+    return tuple(i + int(d) for i, d in zip(here, step, strict=True))
 
 
 def _values(of: Sequence[np.ndarray], places: Sequence[int]) -> np.ndarray:

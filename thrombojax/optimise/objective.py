@@ -80,7 +80,9 @@ def values(problem: Dosing) -> Values:
             mine &= (of.time0 >= e.start) & (of.time0 < e.stop)
             return jnp.sum(amounts[mine & per_kg]) * weight + jnp.sum(amounts[mine & ~per_kg])
 
-        seen = smooth.Seen(days, run(line(x)), dose, people.factor, problem.smoothing)
+        # single precision of a trajectory, the caller's of what is made of it
+        saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x)).items()}
+        seen = smooth.Seen(days, saved, dose, people.factor, problem.smoothing)
         return {e.name: smooth.value(e, seen) for e in used}
 
     return found

@@ -11,11 +11,10 @@ from scipy.stats import beta
 def cvar(loss: Any, level: float) -> Any:
     """Mean of the worst 1 - level of the losses (`[patient]`), by Rockafellar and Uryasev (2000).
 
-    Their minimum over the threshold is at the quantile; there the threshold's own derivative is zero, so none is taken.
+    Their minimum over the threshold is at the quantile: a loss itself, which has what weight the tail leaves.
     """
-    tail = 1.0 - level
-    threshold = jax.lax.stop_gradient(jnp.sort(loss)[_rank(loss.shape[0], level)])
-    return threshold + jnp.mean(jnp.maximum(loss - threshold, 0.0)) / tail
+    threshold = jnp.sort(loss)[_rank(loss.shape[0], level)]
+    return threshold + jnp.mean(jnp.where(loss > threshold, loss - threshold, 0.0)) / (1.0 - level)
 
 
 def _rank(n: int, level: float) -> int:

@@ -97,9 +97,7 @@ def optimise(study: Study, plan: plans.Plan | None = None, say: Say = lambda tex
         raise InputError(Problem(study.where, "has no section [optimise]; needed: what is decided, and what is wanted"))
     plan = plan or plans.make(study)
     goals, limits = wanted(study)
-    names = [c.arm for c in plan.cells]
-    cell = plan.cells[names.index(said.arm)]
-    deciding: Deciding = rule.deciding(study, plan, cell) if said.number else doses.deciding(study, plan, cell)
+    deciding = deciding_of(study, plan)
     fronts = next((i for i, c in enumerate(said.constraint) if c.front), None)
     if fronts is None:
         return _one(study, plan, deciding, goals, limits, None, say)
@@ -114,6 +112,14 @@ def optimise(study: Study, plan: plans.Plan | None = None, say: Say = lambda tex
     last = limits[fronts].bound
     chosen = min(found, key=lambda o: abs(o.limits[fronts].bound - last))
     return replace(chosen, front=tuple(found))
+
+
+def deciding_of(study: Study, plan: plans.Plan) -> Deciding:
+    """What a study decides."""
+    said = study.optimise
+    assert said is not None
+    cell = next(c for c in plan.cells if c.arm == said.arm)
+    return rule.deciding(study, plan, cell) if said.number else doses.deciding(study, plan, cell)
 
 
 def wanted(study: Study) -> tuple[tuple[Goal, ...], tuple[Limit, ...]]:
