@@ -68,7 +68,7 @@ def write(folder, *changes):
 def test_a_study_runs_and_its_file_opens(tmp_path, capsys):
     """Real doses by enumeration: the least drug of all 64 plans that keep the constraint, counted here anew."""
     out = tmp_path / "o.h5"
-    status = main(["optimise", str(write(tmp_path)), "-o", str(out)])
+    status = main(["optimise", str(write(tmp_path)), "-o", str(out), "--figure", str(tmp_path / "o.png")])
     said, wrong = capsys.readouterr()
     assert status == 0, wrong
     for words in (
@@ -100,6 +100,7 @@ def test_a_study_runs_and_its_file_opens(tmp_path, capsys):
         less[i] -= 1
         assert kept(less) < 0.8
     assert float(data["drug"].sel(arm="untreated").max()) == 0.0
+    assert (tmp_path / "o.png").stat().st_size > 10_000
 
 
 @pytest.mark.xdist_group("optimise")

@@ -147,6 +147,9 @@ def optimise(
     out: Annotated[Path, options.out("OUT.h5", "Where plans and their evaluation go.")],
     overwrite: options.Overwrite = False,
     patients: options.Patients = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw plan, counts and convergence too.")
+    ] = None,
 ) -> None:
     """Optimise doses, their times or a titration rule.
 
@@ -156,7 +159,12 @@ def optimise(
     from thrombojax.optimise import results
 
     done = results.run(
-        study, out, overwrite=overwrite, patients=patients, say=lambda text: print(text, file=sys.stderr, flush=True)
+        study,
+        out,
+        overwrite=overwrite,
+        patients=patients,
+        figure=figure,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(done.summary)
     if not done.feasible:

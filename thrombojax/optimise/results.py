@@ -39,15 +39,19 @@ class Outcome:
 
 def run(
     study_path: str | Path, out: str | Path, *, overwrite: bool = False, patients: int | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    figure: Path | None = None, say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:  # fmt: skip
     """Optimise a study and write one results file. InputError before anything is computed."""
     study = load(study_path).override(n=patients)
+    from thrombojax.optimise import figure as figures
+
     plan = plans.make(study)
     began = time.monotonic()
     digest = api.kernel_hash(plan)
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     options.writable(Path(out), overwrite)
+    if figure is not None:
+        figures.place(figure)
     found = optimise(study, plan, say)
     made = layout(found)
     work = execute.Work(
@@ -61,6 +65,8 @@ def run(
     done = execute.execute(work, Path(out), overwrite=overwrite)
     if done.interrupted:
         raise RunError("interrupted before the results were written")
+    if figure is not None:
+        figures.draw(found, figure)
     seconds = time.monotonic() - began
     return Outcome(done.path, found.feasible, f"results: {done.path}\n\n{table(found)}\n\noptimised in {seconds:.1f} s")
 

@@ -242,17 +242,41 @@ def _planned(
         return Planned(
             label, n, found, None, found.x, deciding.treatment(found.x), relaxed, relaxed, tuple(shares), turn
         )
-    rows = None if said.batch >= n else np.arange(said.batch)
-
-    def merit(x: np.ndarray) -> float:
-        seen = train.evaluate(deciding.treatment(x), rows)
-        over = sum(max(m.excess(share(m, seen, said.confidence).value), 0.0) / m.scale for m in limits)
-        return objective(goals, seen) + FEASIBLE * over
-
-    chosen = discrete.search(merit, found.x, real, say)
-    seen = train.evaluate(deciding.treatment(chosen.x))
+    chosen, seen = _real(deciding, train, goals, limits, found.x, real, said, say)
     shares = [share(limit, seen, said.confidence) for limit in limits]
     exact = objective(goals, seen)
     if not np.isfinite(exact):
         raise RunError("the objective of the real doses is not finite")
     return Planned(label, n, found, chosen, chosen.x, deciding.treatment(chosen.x), relaxed, exact, tuple(shares), 0)
+
+
+def _real(
+    deciding: Deciding, train: Bench, goals: tuple[Goal, ...], limits: tuple[Limit, ...], x: np.ndarray,
+    real: list[np.ndarray], said: Any, say: Say,
+) -> tuple[Chosen, Evaluated]:  # fmt: skip
+    """Real doses by counting on some patients, further away from constraints that all of them then find violated."""
+    rows = None if said.batch >= train.patients.n else np.arange(said.batch)
+    seen: dict[tuple[float, ...], tuple[float, list[float]]] = {}
+
+    def counted(x: np.ndarray) -> tuple[float, list[float]]:
+        if tuple(x) not in seen:
+            found = train.evaluate(deciding.treatment(x), rows)
+            seen[tuple(x)] = objective(goals, found), [m.excess(share(m, found, said.confidence).value) for m in limits]
+        return seen[tuple(x)]
+
+    margin, rounded = [0.0] * len(limits), list[float]()
+    for _ in range(TIGHTENED):
+
+        def merit(x: np.ndarray, margin: list[float] = margin) -> float:
+            value, excess = counted(x)
+            over = sum(max(e + a, 0.0) / m.scale for e, a, m in zip(excess, margin, limits, strict=True))
+            return value + FEASIBLE * over
+
+        chosen = discrete.search(merit, x, real, say)
+        rounded.append(chosen.rounded)
+        whole = train.evaluate(deciding.treatment(chosen.x))
+        excess = [m.excess(share(m, whole, said.confidence).value) for m in limits]
+        if all(e <= 0.0 for e in excess) or rows is None:
+            break
+        margin, x = [a + 1.2 * max(e, 0.0) for a, e in zip(margin, excess, strict=True)], chosen.x
+    return replace(chosen, rounded=rounded[0], tried=len(seen)), whole

@@ -24,6 +24,10 @@ def check(raw: Given, given: Given) -> list[Problem]:
     arms = [arm for arm in _tables(raw, "arm") if isinstance(arm.get("name"), str)]
     names = [arm["name"].strip() for arm in arms]
     mine = next((a for a, n in zip(arms, names, strict=True) if n == given.get("arm")), None)
+    if "optimised" in names:
+        found.append(
+            Problem("arm", "one is named 'optimised', which is the plan's name in the results; allowed: another name")
+        )
     if "arm" in given and mine is None:
         found.append(unknown("optimise.arm", "arm", given["arm"], names))
     endpoints = [e["name"] for e in _tables(raw, "endpoint") if isinstance(e.get("name"), str)]
