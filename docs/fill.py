@@ -18,6 +18,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
+RULE = "sweeps/itp-romiplostim-rule.toml"
 CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
 PUBLISHED = DOCS / "examples" / "perez_ruixo2012.py"
@@ -279,11 +280,33 @@ def calibrated() -> str:
         return fenced(command("calibrate", CALIBRATION, "-o", f"{folder}/3.toml"))
 
 
+def optimised() -> str:
+    """What `thrombojax optimise` prints of the titration rule, but for the time."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = command("optimise", RULE, "-o", f"{folder}/rule.h5")
+        return fenced(said.replace(f"{folder}/rule.h5", "out/rule.h5").partition("\n\noptimised in")[0])
+
+
+def descents() -> str:
+    """What `python -m benchmarks.optimise` measured, as committed."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "optimise-2-core-x86-64.json").read_text(encoding="utf-8"))
+    rows = [
+        (
+            row["method"],
+            f"{row['seconds']:.1f} s" if row["reached"] else f"not in {row['seconds']:.0f} s",
+            str(row["calls"]),
+            f"{row['ratio']:.1f}" if row["reached"] else f"more than {row['ratio']:.0f}",
+        )
+        for row in found["rows"]
+    ]
+    return table(("method", "time to the target", "calls", "x ours"), rows)
+
+
 BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
-    fitted, refit, calibrated,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
+    fitted, refit, calibrated, optimised, descents,
 )  # fmt: skip
 
 

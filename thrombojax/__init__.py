@@ -29,12 +29,12 @@ _WHERE = {
     "RunError": "thrombojax.errors",
 }
 
-__all__ = sorted([*_WHERE, "__version__", "fit"])
+__all__ = sorted([*_WHERE, "__version__", "fit", "optimise"])
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fit":
-        return importlib.import_module("thrombojax.fit")
+    if name in ("fit", "optimise"):
+        return importlib.import_module(f"thrombojax.{name}")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'thrombojax' has no attribute {name!r}")

@@ -181,7 +181,7 @@ def _frozen(call: limits.Call, o: Options) -> Prepared:
 
 def gradient(o: Options) -> Prepared:
     """Value, value with gradient, and one step of Adam, of a population objective over 26 weekly doses."""
-    import optax  # type: ignore[import-untyped]
+    import optax
 
     problem = flagship(o["patients"])
     value, both = objective.objective(

@@ -142,6 +142,36 @@ def fit(
 
 
 @app.command()
+def optimise(
+    study: options.Study,
+    out: Annotated[Path, options.out("OUT.h5", "Where plans and their evaluation go.")],
+    overwrite: options.Overwrite = False,
+    patients: options.Patients = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw plan, counts and convergence too.")
+    ] = None,
+) -> None:
+    """Optimise doses, their times or a titration rule.
+
+    What [optimise] asks for, on the study's patients; then counted on patients that took no part, beside the other arms.
+    """
+    _prepare(study, options.Precision.f64)
+    from thrombojax.optimise import results
+
+    done = results.run(
+        study,
+        out,
+        overwrite=overwrite,
+        patients=patients,
+        figure=figure,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    print(done.summary)
+    if not done.feasible:
+        raise typer.Exit(1)
+
+
+@app.command()
 def calibrate(
     file: Annotated[Path, typer.Argument(metavar="CALIBRATION.toml", help="The calibration file.", show_default=False)],
     out: Annotated[Path, options.out("SET.toml", "Where the parameter set goes; its name is the set's.")],

@@ -27,13 +27,17 @@ on, the transfusion given."""
 
 
 class Policy(NamedTuple):
-    """Shape of a study's rules. levels: rows of a table of weekly patterns, period: its columns (days); weights: weight bands."""
+    """Shape of a study's rules. levels: rows of a table of weekly patterns, period: its columns (days); weights: weight bands.
+
+    smooth: width of edges where the smooth twin decides (`smooth_policy`), 0: the rule itself.
+    """
 
     bands: int = 0
     stops: int = 0
     levels: int = 0
     period: int = 0
     weights: int = 0
+    smooth: float = 0.0
 
 
 class Band(NamedTuple):

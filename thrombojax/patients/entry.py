@@ -56,7 +56,7 @@ def admitted(patients: Patients, model: Model, text: str, where: str = "entry") 
             patients.source, BATCH, patients.cohort, patients.seed, np.arange(tried, tried + BATCH),
             patients.changes, patients.scales,
         )  # fmt: skip
-        found = np.append(found, batch.index[_meets(batch, model, asked)])  # type: ignore[index]
+        found = np.append(found, batch.index[meets(batch, model, asked)])  # type: ignore[index]
         tried += BATCH
         if len(found) < RAREST * tried:
             message = f"{len(found)} of {tried} patients of the cohort meet {text!r}; needed: one in {1 / RAREST:g}"
@@ -72,7 +72,8 @@ def admitted(patients: Patients, model: Model, text: str, where: str = "entry") 
     )
 
 
-def _meets(batch: Patients, model: Model, asked: tuple[tuple[str, str, float], ...]) -> np.ndarray:
+def meets(batch: Patients, model: Model, asked: tuple[tuple[str, str, float], ...]) -> np.ndarray:
+    """Which patients' baseline meets conditions (`[patient]`); one without a steady state does not."""
     cohort = prepare(batch, model)
     with jax.enable_x64(True):
         values = {**struct.as_dict(cohort.p), **struct.as_dict(model.observe(cohort.y0, cohort.p))}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from thrombojax.dosing import policy
+from thrombojax.dosing import policy, smooth_policy
 from thrombojax.dosing.policy import Memory, Policy, Rule
 from thrombojax.dosing.timeline import Column
 from thrombojax.endpoints.reducers import LEDGER, REDUCERS, Seen
@@ -135,6 +135,12 @@ def weight(model: Model, plan: Plan, p: Any) -> Scalar:
     return struct.as_dict(p).get(model.weight, 1.0)
 
 
+def deciding(plan: Plan) -> Any:
+    """Who decides and gives: the rule, or its smooth twin."""
+    width = plan.clinic.policy.smooth if plan.clinic is not None else 0.0
+    return smooth_policy.Twin(width) if width > 0.0 else policy
+
+
 def give(
     model: Model, plan: Plan, rule: Rule, memory: Memory, dose: Sequence[Scalar], taken: Sequence[Scalar], p: Any
 ) -> tuple[list[Scalar], Memory]:
@@ -144,7 +150,7 @@ def give(
     for c, column in enumerate(plan.columns):
         amount = dose[c]
         if column.by == "policy":
-            amount, wasted = policy.amount(rule, memory, dose[c], weight(model, plan, p))
+            amount, wasted = deciding(plan).amount(rule, memory, dose[c], weight(model, plan, p))
             amount, wasted = (amount * taken[c], wasted * taken[c]) if len(taken) else (amount, wasted)
             memory = policy.count(memory, amount, wasted)
         elif column.by == "rescue":
@@ -160,7 +166,7 @@ def attend(plan: Plan, rule: Rule, memory: Memory, values: Sequence[Any], factor
     """Memory after a visit and its row in the ledger; acts: 1, or 0 where it only looks."""
     count = values[plan.observables.index(COUNT)]
     seen, present = policy.observed(rule, count, factor)
-    after = policy.decide(rule, memory, seen, present, day)
+    after = deciding(plan).decide(rule, memory, seen, present, day)
     # A factor below zero: the visit is on another day of its window. What it decided there stays, but for the transfusion.
     here = (acts > 0.5) & (factor >= 0.0)
     before = memory._replace(rescue=jnp.where(acts > 0.5, 0.0 * memory.rescue, memory.rescue))

@@ -47,6 +47,9 @@ def problems(error: ValidationError, section: type[BaseModel], *at: str | int) -
 
 def _problem(error: ErrorDetails, section: type[BaseModel], at: tuple[str | int, ...]) -> Problem:
     key, *rest = (part for part in error["loc"] if part != "[key]")
+    inner = _member(section, str(key)) if len(rest) > 1 else None
+    if inner is not None:
+        return _problem({**error, "loc": tuple(rest[1:])}, inner, (*at, key, rest[0]))
     where = path(*at, key, *rest)
     if error["type"] == "extra_forbidden":
         return unknown(where, "key", str(key), keys(section))
@@ -62,3 +65,10 @@ def _problem(error: ErrorDetails, section: type[BaseModel], at: tuple[str | int,
     if own:  # a validator of ours that says it better
         return Problem(where, f"given {shown(given)}; {own}")
     return Problem(where, f"given {shown(given)}; allowed: {field.description}")
+
+
+def _member(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The section that each member of a list of sections is."""
+    field = keys(section).get(key)
+    of = get_args(field.annotation) if field is not None else ()
+    return of[0] if of and isinstance(of[0], type) and issubclass(of[0], BaseModel) else None

@@ -154,7 +154,7 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     problems = [*_anchored(study, known, patients), *_clashes(study, chosen, parameters), *_policies(study, decides)]
     if problems:
         raise InputError(*problems)
-    seen = _observation(study, patients, model)
+    seen = observation(study, patients, model)
     followed = decides or any(t.adherence < 1 or t.attendance < 1 or t.dropout or t.window for t in treatments)
     clinic = clinics.setting(model, treatments, seen) if followed or study.observation is not None else None
     seen = seen if clinic is not None else clinics.PERFECT
@@ -168,7 +168,7 @@ def make(study: Study, model_file: str | None = None) -> Plan:
                 backend, clinic, seen, visits, events)  # fmt: skip
 
 
-def _observation(study: Study, patients: Patients, model: Model) -> Observation:
+def observation(study: Study, patients: Patients, model: Model) -> Observation:
     """What the cohort says, with what the study says instead."""
     found = clinics.observation(patients, model)
     said = study.observation

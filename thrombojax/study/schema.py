@@ -14,9 +14,21 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.study import checks
+from thrombojax.study import checks, optimising
 from thrombojax.study.messages import keys, path, problems, shown
-from thrombojax.study.sections import Arm, Axis, Endpoint, Events, Fit, Head, Observation, Output, Patients, Time
+from thrombojax.study.sections import (
+    Arm,
+    Axis,
+    Endpoint,
+    Events,
+    Fit,
+    Head,
+    Observation,
+    Optimise,
+    Output,
+    Patients,
+    Time,
+)
 
 SCHEMA = 1
 TABLES: dict[str, type[BaseModel]] = {
@@ -25,11 +37,14 @@ TABLES: dict[str, type[BaseModel]] = {
     "observation": Observation,
     "events": Events,
     "fit": Fit,
+    "optimise": Optimise,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
-SECTIONS = ("schema", "study", "patients", "observation", "events", "fit", "arm", "axis", "time", "endpoint", "output")
+SECTIONS = (
+    "schema", "study", "patients", "observation", "events", "fit", "optimise", "arm", "axis", "time", "endpoint", "output",
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -55,6 +70,7 @@ class Study:
     observation: Observation | None = None
     events: Events | None = None
     fit: Fit | None = None
+    optimise: Optimise | None = None
     placebo_of: int | None = None
 
     @property
@@ -156,13 +172,14 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, events, fit, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, events, fit, optimise, time, output = (tables[name] for name in TABLES)
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
         found += checks.patients(patients.given, patients.wrong, "events" in raw)
     found += checks.recorded(raw)
     found += checks.fit(raw, fit.given)
+    found += optimising.check(raw, optimise.given)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
     for i, read in enumerate(axes):
@@ -205,6 +222,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         observation.value if "observation" in raw else None,
         events.value if "events" in raw else None,
         fit.value if "fit" in raw else None,
+        optimise.value,
         placebo_of,
     )
 
@@ -247,7 +265,7 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
-    if raw is None and at[0] in ("events", "fit"):
+    if raw is None and at[0] in ("events", "fit", "optimise"):
         return _Read(None, {}, set())
     if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())

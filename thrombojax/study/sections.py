@@ -190,6 +190,68 @@ class Fit(_Section):
     level: Number = Field(0.9, ge=0.5, le=0.999, description="a probability from 0.5 to 0.999")
 
 
+class Goal(_Section):
+    """[[optimise.objective]]: an endpoint of the study that should be large, or small."""
+
+    maximise: Identifier | None = Field(None, description="the name of an [[endpoint]]")
+    minimise: Identifier | None = Field(None, description="the name of an [[endpoint]]")
+    weight: Number = Field(1.0, gt=0, description="a number more than 0")
+    risk: Literal["mean", "cvar"] = Field("mean", description="mean or cvar")
+    level: Number = Field(0.9, gt=0, lt=1, description="a number between 0 and 1")
+
+
+class Limit(_Section):
+    """[[optimise.constraint]]: on an endpoint's mean over patients, or on how many patients keep to it."""
+
+    endpoint: Identifier = Field(description="the name of an [[endpoint]]")
+    at_least: Number | None = Field(None, description=_A_NUMBER)
+    at_most: Number | None = Field(None, description=_A_NUMBER)
+    probability: Number | None = Field(None, gt=0, lt=1, description="a probability between 0 and 1")
+    front: Annotated[tuple[Number, ...], Field(strict=False, min_length=2, max_length=100)] | None = Field(
+        None, description="a list of 2 to 100 finite numbers"
+    )
+
+
+class RuleNumber(_Section):
+    """[[optimise.number]]: a number of the arm's titration rule, such as start, rules[1].by or rules[4].resume_below."""
+
+    name: Text = Field(description="a number of the policy, such as start or rules[1].by")
+    low: Number = Field(description=_A_NUMBER)
+    high: Number = Field(description=_A_NUMBER)
+    step: Number | None = Field(None, gt=0, description="a number more than 0")
+
+
+class Optimise(_Section):
+    """[optimise]: which doses, times or numbers of a rule are decided, what is wanted, and how it is looked for."""
+
+    arm: Text = Field(description="the name of the [[arm]] that is decided")
+    drug: Text | None = Field(None, description="the name of a drug of that arm")
+    low: Number = Field(0.0, ge=0, description="an amount from 0, in the unit of the regimen")
+    high: Number | None = Field(None, gt=0, description="an amount more than 0, in the unit of the regimen")
+    hold: Number | None = Field(None, gt=0, description="a number of days more than 0")
+    move: Number = Field(0.0, ge=0, description="a number of days from 0")
+    amounts: bool = Field(True, description="true or false")
+    doses: (
+        Annotated[tuple[Annotated[Number, Field(ge=0)], ...], Field(strict=False, min_length=2, max_length=1000)] | None
+    ) = Field(None, description="a list of 2 to 1000 amounts, in the unit of the regimen")
+    step: Number | None = Field(None, gt=0, description="an amount more than 0, in the unit of the regimen")
+    strata: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=20)] | None = Field(
+        None, description='a list of conditions at baseline, such as ["platelets < 15", "platelets >= 15"]'
+    )
+    objective: tuple[Goal, ...] = Field((), strict=False, description="sections written [[optimise.objective]]")
+    constraint: tuple[Limit, ...] = Field((), strict=False, description="sections written [[optimise.constraint]]")
+    number: tuple[RuleNumber, ...] = Field((), strict=False, description="sections written [[optimise.number]]")
+    starts: int = Field(3, ge=1, le=100, description="a whole number from 1 to 100")
+    batch: int = Field(1000, ge=1, le=MAX_PATIENTS, description=f"a whole number from 1 to {MAX_PATIENTS}")
+    steps: int = Field(60, ge=0, le=10_000, description="a whole number from 0 to 10000")
+    polish: int = Field(40, ge=0, le=10_000, description="a whole number from 0 to 10000")
+    tolerance: Number = Field(1e-3, gt=0, lt=1, description="a number between 0 and 1")
+    smoothing: Number = Field(0.1, gt=0, le=1, description="a number more than 0 and at most 1")
+    holdout: int = Field(10_000, ge=10, le=MAX_PATIENTS, description=f"a whole number from 10 to {MAX_PATIENTS}")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="a whole number from 0")
+    confidence: Number = Field(0.95, ge=0.5, lt=1, description="a probability from 0.5 to below 1")
+
+
 class Axis(_Section):
     """[[axis]]: a number of the regimens, or a parameter or covariate, to grid over."""
 

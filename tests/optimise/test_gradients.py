@@ -1,0 +1,102 @@
+"""Gradients of objectives against central differences to 1e-5: amounts, times, numbers of a rule; and the smooth twins."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pk
+import pytest
+
+from thrombojax.codegen import build
+from thrombojax.endpoints import Endpoint
+from thrombojax.optimise import objective, smooth, solve
+from thrombojax.optimise.problem import Goal, Limit, population
+from thrombojax.patients.population import Patients
+from thrombojax.study import plan as plans
+from thrombojax.study.schema import load
+
+pytestmark = pytest.mark.xdist_group("optimise")
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+STUDIES = sorted(path.stem for path in SWEEPS.glob("*.toml") if "[optimise]" in path.read_text())
+
+
+@pytest.fixture(autouse=True)
+def double():
+    try:
+        build.load("int thrombojax_works(void) { return 1; }")
+    except build.NoCompiler as error:
+        pytest.skip(str(error))
+    with jax.enable_x64(True):
+        yield
+
+
+def agree(f, x, h=1e-5, forward=False, seed=0):
+    total = lambda x: (lambda out: out[0] + jnp.sum(out[1]))(f(x))  # noqa: E731
+    value, slope = jax.jit(total), (jax.jacfwd if forward else jax.grad)(total)
+    g = np.asarray(slope(jnp.asarray(x)))
+    for k in range(2):
+        d = np.random.default_rng(seed + k).normal(size=len(x))
+        difference = float(value(x + h * d) - value(x - h * d)) / (2 * h)
+        assert g @ d == pytest.approx(difference, rel=1e-5, abs=1e-9)
+        assert difference != 0.0
+
+
+ENDS = (
+    Endpoint("band", "fraction_in_band", stop=pk.DAYS, numbers={"low": 210.0, "high": 300.0}),
+    Endpoint("nadir", "nadir", stop=pk.DAYS),
+    Endpoint("peak", "peak", start=3.0, stop=pk.DAYS),
+    Endpoint("auc", "auc", "concentration", stop=20.0),
+    Endpoint("day", "value_on_day", start=14.0, stop=14.0, numbers={"day": 14.0}, visits=(14.0,), relative="change"),
+    Endpoint("weeks", "weeks_of_response", stop=pk.DAYS, numbers={"threshold": 250.0}, visits=(7.0, 14.0, 21.0)),
+    pk.DRUG,
+)
+GOALS = (Goal("band", -1.0), Goal("nadir", 1.0, 0.01), Goal("auc", 1.0, 0.003, 0.8), Goal("day", -1.0, 0.01), Goal("weeks"),
+         Goal("amount", 1.0, 0.01))  # fmt: skip
+LIMITS = (Limit("peak", 280.0, False, 0.9), Limit("band", 0.5, True))
+
+
+@pytest.mark.parametrize("move", [0.0, 2.0])
+def test_amounts_and_times(move):
+    """Every twin, means, CVaR, a chance and a mean constraint."""
+    patients = Patients(pk.SOURCE, 12, index=np.arange(12))
+    problem = pk.dosing(GOALS, LIMITS, population(patients, ("drug",), ENDS), move, ENDS)
+    x = problem.course.decisions.start + np.random.default_rng(5).uniform(0.1, 0.4, problem.course.decisions.k)
+    agree(objective.objective(problem), x)
+
+
+def test_xla_has_the_same_objective():
+    patients = Patients(pk.SOURCE, 6, index=np.arange(6))
+    people = population(patients, ("drug",), ENDS)
+    fast, slow = (
+        jax.jit(objective.objective(pk.dosing(GOALS, LIMITS, people, 2.0, ENDS, backend=backend)))
+        for backend in ("native", "xla")
+    )
+    x = jnp.asarray(pk.dosing(GOALS, move=2.0, people=people).course.decisions.start + 0.3)
+    for a, b in zip(jax.tree.leaves(fast(x)), jax.tree.leaves(slow(x)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_twins_become_the_reducers():
+    """Of a course that is known: exp(t / 10) x 100 over 20 days."""
+    days = np.linspace(0.0, 20.0, 20001)
+    v = (100.0 * np.exp(days / 10.0))[:, None]
+    seen = smooth.Seen(days, {"platelets": v}, lambda e: 0.0, {}, 1e-4)
+    band = Endpoint("band", "fraction_in_band", stop=20.0, numbers={"low": 200.0, "high": 400.0})
+    assert float(smooth.value(band, seen)[0]) == pytest.approx((np.log(4) - np.log(2)) / 2, abs=1e-4)
+    for reducer, exact in (("nadir", 100.0), ("peak", 100 * np.e**2), ("mean", 50 * (np.e**2 - 1))):
+        assert float(smooth.value(Endpoint("e", reducer, stop=20.0), seen)[0]) == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study(name):
+    """The decisions of each study that is shipped, off their start."""
+    study = load(SWEEPS / f"{name}.toml").override(n=12, precision="f64")
+    plan = plans.make(study)
+    deciding, limits = solve.deciding_of(study, plan), solve.wanted(study)
+    d = deciding.decisions
+    f = deciding.function(plan.patients, *limits, None)
+    x = np.clip(d.start, d.low + 0.05 * (d.high - d.low), d.high - 0.05 * (d.high - d.low))
+    x = x + np.random.default_rng(7).uniform(-0.02, 0.02, d.k) * (d.high - d.low)
+    agree(f, x, 1e-6 if deciding.forward else 1e-5, deciding.forward)

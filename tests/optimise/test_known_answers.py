@@ -1,0 +1,127 @@
+"""Problems whose best doses are known: in closed form, by SciPy's quadratic programme, or because all of them can be tried."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pk
+import pytest
+from scipy.optimize import lsq_linear
+
+from thrombojax.codegen import build
+from thrombojax.optimise import descent, discrete, objective
+from thrombojax.optimise.descent import Settings
+from thrombojax.optimise.problem import Goal, Limit
+
+pytestmark = pytest.mark.xdist_group("optimise")
+
+
+@pytest.fixture(autouse=True)
+def double():
+    try:
+        build.load("int thrombojax_works(void) { return 1; }")
+    except build.NoCompiler as error:
+        pytest.skip(str(error))
+    with jax.enable_x64(True):
+        yield
+
+
+def solved(problem, f=None, **how):
+    d = problem.course.decisions
+    f = f or objective.objective(problem)
+    settings = Settings(**{"starts": 1, "steps": 30, "polish": 300, "tolerance": 1e-7, "rounds": 40, **how})
+    return descent.descend(f, f, d.low, d.high, d.start, settings)
+
+
+def squares(problem, weights):
+    of = objective.values(problem)
+
+    def f(x):
+        found = of(x)
+        loss = sum(w * jnp.mean((found[e.name] - pk.TARGET) ** 2) for w, e in zip(weights, pk.ENDS, strict=True))
+        return loss, jnp.zeros(0)
+
+    return f
+
+
+def test_the_least_drug_that_keeps_every_trough():
+    """Load, then replace what is lost in a week: in closed form."""
+    problem = pk.dosing([Goal("amount", 1.0, 0.01)], [Limit(e.name, pk.TARGET, True) for e in pk.ENDS])
+    found = solved(problem)
+    lost = pk.TARGET * pk.V * np.expm1(7 * pk.K)
+    best = np.array([lost + pk.TARGET * pk.V, *[lost] * (pk.WEEKS - 1)])
+    assert found.violation <= descent.HELD
+    np.testing.assert_allclose(found.x, best, rtol=2e-3)  # as tight as constraints are held
+    assert np.all(found.multipliers > 0)
+
+
+@pytest.mark.parametrize("high", [60.0, 14.5])
+def test_a_target_of_a_linear_system(high):
+    """Weighted least squares of the troughs: SciPy's bounded answer, also where a bound holds."""
+    weights = [1.0, 4.0, 1.0, 2.0]
+    problem = pk.dosing([Goal("trough1")], people=None, high=high, ends=pk.ENDS)
+    problem = _using_all(problem)
+    found = solved(problem, squares(problem, weights))
+    root = np.sqrt(weights)
+    exact = lsq_linear(root[:, None] * pk.matrix(), root * pk.TARGET, (0, high), tol=1e-14)
+    assert found.converged
+    np.testing.assert_allclose(found.x, exact.x, rtol=1e-4)
+    assert found.objective == pytest.approx(2 * exact.cost, abs=1e-4)
+
+
+def _using_all(problem):
+    import dataclasses
+
+    return dataclasses.replace(problem, goals=tuple(Goal(e.name) for e in pk.ENDS))
+
+
+@pytest.mark.parametrize("enumerated", [True, False])
+def test_real_doses_are_those_of_trying_all(monkeypatch, enumerated):
+    """Also by local search, from the rounded answer."""
+    problem = _using_all(pk.dosing([Goal("trough1")], ends=pk.ENDS))
+    f = jax.jit(squares(problem, [1.0, 4.0, 1.0, 2.0]))
+    of = [np.arange(10.0, 20.0, 2.5)] * pk.WEEKS
+    if not enumerated:
+        monkeypatch.setattr(discrete, "MOST", 0)
+
+    def exact(x):
+        return float(np.array([1.0, 4.0, 1.0, 2.0]) @ (pk.matrix() @ x - pk.TARGET) ** 2)
+
+    best = min((np.array(x) for x in itertools.product(*of)), key=exact)
+    relaxed = solved(problem, squares(problem, [1.0, 4.0, 1.0, 2.0]))
+    found = discrete.search(lambda x: float(f(jnp.asarray(x))[0]), relaxed.x, of)
+    np.testing.assert_array_equal(found.x, best)
+    assert found.how == ("enumerated" if enumerated else "searched")
+    assert found.merit == pytest.approx(exact(best), abs=1e-6)
+    assert relaxed.objective <= found.merit <= found.rounded
+
+
+def test_a_time_that_has_one_best_value():
+    """The one dose before a trough, moved so that the concentration there is the target."""
+    problem = _using_all(pk.dosing([Goal("trough1")], move=2.0, ends=pk.ENDS))
+    d = problem.course.decisions
+    of = objective.values(problem)
+    amounts = np.array([12.0, 0.0, 0.0, 0.0])
+
+    def f(shift):
+        return jnp.mean(
+            (of(jnp.concatenate([jnp.asarray(amounts), shift, jnp.zeros(3)]))["trough1"] - pk.TARGET) ** 2
+        ), jnp.zeros(0)
+
+    start = np.array([0.3])
+    best = 7.0 - np.log(12.0 / pk.V / pk.TARGET) / pk.K
+    found = descent.descend(f, f, d.low[4:5], d.high[4:5], start, Settings(1, 20, 100, 1e-8))
+    assert d.low[4] == 0.0
+    assert 0.5 < best < 1.5
+    assert found.x[0] == pytest.approx(best, abs=1e-4)
+    assert found.converged
+
+
+def test_an_infeasible_constraint_ends_with_the_least_violation():
+    problem = pk.dosing([Goal("amount", 1.0, 0.01)], [Limit("trough1", 10.0, True)], high=20.0)
+    found = solved(problem, polish=60)
+    assert not found.converged
+    # Everything there is on day 0, and still too little.
+    assert found.x[0] == pytest.approx(20.0, rel=1e-3)
+    assert found.excess[0] == pytest.approx(1.0 - 20.0 * np.exp(-7 * pk.K) / pk.V / 10.0, rel=1e-3)

@@ -1,0 +1,160 @@
+"""A study from the command line to a file that opens, and what is said of wrong ones."""
+
+import numpy as np
+import pytest
+
+import thrombojax as tj
+from thrombojax.cli import main
+
+STUDY = """
+schema = 1
+
+[study]
+name = "small"
+days = 21
+parameter_set = "1"
+
+[patients]
+cohort = "healthy"
+n = 24
+
+[[arm]]
+name = "romiplostim"
+regimen = "romiplostim 1 ug/kg sc weekly x 3"
+
+[[arm]]
+name = "untreated"
+
+[optimise]
+arm = "romiplostim"
+high = 3
+doses = [0, 1, 2, 3]
+starts = 1
+steps = 4
+polish = 4
+holdout = 40
+
+[[optimise.objective]]
+minimise = "drug"
+weight = 0.001
+
+[[optimise.constraint]]
+endpoint = "peak"
+at_least = 300
+probability = 0.8
+
+[[endpoint]]
+name = "peak"
+reducer = "peak"
+
+[[endpoint]]
+name = "drug"
+reducer = "cumulative_dose"
+drug = "romiplostim"
+"""
+
+
+def write(folder, *changes):
+    text = STUDY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "study.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.xdist_group("optimise")
+def test_a_study_runs_and_its_file_opens(tmp_path, capsys):
+    """Real doses by enumeration: the least drug of all 64 plans that keep the constraint, counted here anew."""
+    out = tmp_path / "o.h5"
+    status = main(["optimise", str(write(tmp_path)), "-o", str(out), "--figure", str(tmp_path / "o.png")])
+    said, wrong = capsys.readouterr()
+    assert status == 0, wrong
+    for words in (
+        "plan: romiplostim",
+        "in-sample: 24",
+        "hold-out (seed 2): 40",
+        "P(peak >= 300) >= 80 %",
+        "enumerated 64 plans",
+        "gap",
+    ):
+        assert words in said, said
+    data = tj.open(out)
+    assert dict(data.sizes)["patient"] == 40
+    assert list(data["arm"].values.astype(str)) == ["optimised", "romiplostim", "untreated"]
+    plan = data["plan"].values[0]
+    patients = tj.cohort("healthy", parameter_set="1").sample(24, seed=1)
+
+    def kept(doses):
+        words = " then ".join(f"{'romiplostim ' if i == 0 else ''}{d} ug/kg{' sc' if i == 0 else ''} once"
+                              + (f" from day {7 * i}" if i else "") for i, d in enumerate(doses))  # fmt: skip
+        peak = tj.Endpoint("peak", "peak")
+        found = tj.simulate(patients, words, days=21, endpoints=[peak], save_every=None).endpoints["peak"]
+        return np.mean(found >= 300.0)
+
+    # Neither fluctuation nor errors in this cohort: the same count.
+    assert kept(plan) >= 0.8
+    for i in np.flatnonzero(plan):
+        less = plan.copy()
+        less[i] -= 1
+        assert kept(less) < 0.8
+    assert float(data["drug"].sel(arm="untreated").max()) == 0.0
+    assert (tmp_path / "o.png").stat().st_size > 10_000
+
+
+@pytest.mark.xdist_group("optimise")
+def test_what_cannot_be_kept_is_said_and_the_best_plan_is_written(tmp_path, capsys):
+    out = tmp_path / "o.h5"
+    study = write(
+        tmp_path, ("at_least = 300", "at_least = 9000"), ("steps = 4", "steps = 2"), ("polish = 4", "polish = 2")
+    )
+    assert main(["optimise", str(study), "-o", str(out)]) == 1
+    said = capsys.readouterr().out
+    assert "infeasible as far as was found: P(peak >= 9000) >= 80 %: violated by 0.8" in said
+    assert tj.open(out)["plan"].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('arm = "romiplostim"\nhigh', 'arm = "romiplostin"\nhigh', ["optimise.arm", "did you mean 'romiplostim'"]),
+        ("high = 3", "high = 3\nlow = 5", ["optimise.high: given 3; allowed: more than low = 5"]),
+        ("doses = [0, 1, 2, 3]", "doses = [0, 4]", ["optimise.doses", "outside of low to high"]),
+        ("doses = [0, 1, 2, 3]", "doses = [0, 1]\nstep = 1", ["optimise.step", "one of them"]),
+        ('minimise = "drug"', 'minimise = "drugs"', ["optimise.objective[1].minimise", "did you mean 'drug'"]),
+        ('minimise = "drug"', 'minimise = "drug"\nmaximise = "peak"', ["objective[1]", "exactly one of them"]),
+        ("weight = 0.001", "weight = -1", ["optimise.objective[1].weight", "more than 0"]),
+        ("weight = 0.001", "wight = 1", ["optimise.objective[1].wight", "did you mean 'weight'"]),
+        ("weight = 0.001", "level = 0.5", ["objective[1].level", 'risk = "cvar"']),
+        ("at_least = 300", "at_least = 300\nat_most = 4", ["constraint[1]", "exactly one of them"]),
+        ("at_least = 300\n", "", ["constraint[1]", "neither at_least nor at_most"]),
+        ("weekly x 3", "weekly x 9", ["at or after the horizon of 21 days"]),
+        ("1 ug/kg sc", "1 U sc", ["unit", "'U'"]),
+        ("high = 3", "high = 3\nstrata = [\"platelets < 1\", \"platelets >= 1\"]", ["strata[1]", "has 0 of the patients"]),
+        ("holdout = 40", "holdout = 40\nseed = 1", ["optimise.seed", "needed: another"]),
+        ("holdout = 40", 'holdout = 40\n[[optimise.number]]\nname = "start"\nlow = 1\nhigh = 2', ["needs a policy"]),
+        ('reducer = "peak"', 'reducer = "peak_day"', ["peak_day has no smooth twin"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_study_is_refused(tmp_path, capsys, old, new, words):
+    out = tmp_path / "o.h5"
+    assert main(["optimise", str(write(tmp_path, (old, new))), "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said, said
+    assert not out.exists()
+
+
+def test_a_study_without_the_section(tmp_path, capsys):
+    text = STUDY[: STUDY.index("[optimise]")] + STUDY[STUDY.index("[[endpoint]]") :]
+    (tmp_path / "s.toml").write_text(text)
+    assert main(["optimise", str(tmp_path / "s.toml"), "-o", str(tmp_path / "o.h5")]) == 2
+    assert "has no section [optimise]" in capsys.readouterr().err
+
+
+def test_tablets_that_cannot_make_a_dose(tmp_path, capsys):
+    study = write(tmp_path, ("romiplostim 1 ug/kg sc weekly x 3", "eltrombopag 50 mg oral daily x 20"), ("high = 3", "high = 75"),
+                  ("doses = [0, 1, 2, 3]", "doses = [0, 30, 75]"), ('drug = "romiplostim"', 'drug = "eltrombopag"'))  # fmt: skip
+    assert main(["optimise", str(study), "-o", str(tmp_path / "o.h5")]) == 2
+    assert "30 mg cannot be made of tablets of eltrombopag" in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Doses and their times as decisions of a study."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from thrombojax.dosing.titration import labels, made_of
+from thrombojax.dosing.treatment import Treatment
+from thrombojax.errors import InputError, Problem
+from thrombojax.optimise import discrete
+from thrombojax.optimise.objective import objective
+from thrombojax.optimise.problem import Course, Decisions, Dosing, Goal, Limit, Population, course, population
+from thrombojax.patients.population import Patients
+from thrombojax.study import plan as plans
+from thrombojax.study.schema import Study
+
+
+@dataclass(frozen=True, eq=False)
+class Doses:
+    """Slots of a regimen; the rest of the treatment stays as it is."""
+
+    study: Study
+    plan: plans.Plan
+    base: Treatment
+    course: Course
+    real: list[np.ndarray] | None
+    _ready: dict[int, Population]
+    forward: bool = False
+
+    @property
+    def decisions(self) -> Decisions:
+        return self.course.decisions
+
+    def treatment(self, x: np.ndarray) -> Treatment:
+        return replace(self.base, regimen=self.course.regimen(x))
+
+    def levels(self) -> list[np.ndarray] | None:
+        return self.real
+
+    def function(
+        self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None
+    ) -> Callable[[Any], tuple[Any, Any]]:
+        if id(patients) not in self._ready:
+            seen = plans.observation(self.study, patients, self.plan.model)
+            self._ready[id(patients)] = population(patients, sorted(self.base.drugs), self.plan.endpoints, seen)
+        people = self._ready[id(patients)]
+        head, said = self.study.head, self.study.optimise
+        assert said is not None
+        backend = head.backend if head.backend in ("auto", "cuda", "native", "xla") else "auto"
+        problem = Dosing(
+            self.course, people, head.days, self.plan.endpoints, tuple(goals), tuple(limits), said.smoothing,
+            head.precision, head.accuracy, backend, lambda name: f"{self.study.where}: endpoint {name!r}",
+        )  # fmt: skip
+        return objective(problem if n is None else problem.on(n))
+
+
+def deciding(study: Study, plan: plans.Plan, cell: plans.Cell) -> Doses:
+    """InputError for a drug that is not there, tablets that cannot make a dose, and what cannot be decided."""
+    said, given = study.optimise, cell.treatment
+    assert said is not None
+    if given.adherence < 1 or given.dropout or given.rescue is not None:
+        raise InputError(
+            Problem(
+                study.at("optimise", "arm"),
+                "has missed doses or a rescue, which gradients do not see; allowed: neither",
+            )
+        )
+    high = said.high if said.high is not None else max(said.doses or (0.0,))
+    at = study.at("optimise")
+    made = course(
+        given.regimen, study.head.days, low=said.low, high=high, drug=said.drug, hold=said.hold, move=said.move,
+        amounts=said.amounts, where=at,
+    )  # fmt: skip
+    real = None
+    if said.doses is not None or said.step is not None:
+        d = made.decisions
+        whole = discrete.levels(d.low[d.amounts], d.high[d.amounts], said.doses, said.step)
+        if any(len(v) == 0 for v in whole):
+            raise InputError(Problem(study.at("optimise", "step"), "leaves no dose between low and high"))
+        _makeable(study, made, [float(v) for v in whole[0]])
+        real = [*whole, *discrete.levels(d.low[~d.amounts], d.high[~d.amounts], None, 1.0)]
+    return Doses(study, plan, given, made, real, {})
+
+
+def _makeable(study: Study, made: Course, doses: Sequence[float]) -> None:
+    """Oral doses are sums of tablets, where the drug's file has any."""
+    drug, route, unit = next(w[:3] for i, w in enumerate(made.who) if made.amount[i].any())
+    if route != "oral" or unit.endswith("/kg"):
+        return
+    sizes = [
+        (s["amounts"], s["unit"])
+        for s in labels(drug).get("strength", [])
+        if s["form"].startswith(("tablet", "capsule"))
+    ]
+    known = [amounts for amounts, of in sizes if of == unit]
+    bad = [d for d in doses if d > 0 and known and not any(made_of(d, amounts) for amounts in known)]
+    if bad:
+        text = "; ".join(", ".join(f"{a:g}" for a in amounts) for amounts in known)
+        raise InputError(
+            Problem(
+                study.at("optimise", "doses"), f"{bad[0]:g} {unit} cannot be made of tablets of {drug}: {text} {unit}"
+            )
+        )

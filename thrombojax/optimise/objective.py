@@ -1,0 +1,162 @@
+"""Objective and constraints of a dosing problem as functions that JAX differentiates."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from thrombojax.codegen.build import NoCompiler
+from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing.administer import MASS, columns
+from thrombojax.dosing.timeline import Schedule, Slots, grid, schedule
+from thrombojax.endpoints import Endpoint
+from thrombojax.errors import InputError
+from thrombojax.models import struct
+from thrombojax.models.protocol import Model
+from thrombojax.optimise import risk, smooth
+from thrombojax.optimise.problem import Course, Dosing, Goal, Limit
+from thrombojax.patients.population import shared
+from thrombojax.solve import engine, gradient, pieces
+from thrombojax.solve.engine import Cohort
+from thrombojax.solve.steppers import FixedSteps, method
+from thrombojax.solve.xla import Plan, Watch, trajectory
+
+Values = Callable[[Any], Mapping[str, Any]]
+
+
+def objective(problem: Dosing) -> Callable[[Any], tuple[Any, Any]]:
+    """x `[k]` -> (what is minimised, excess of each constraint over its scale `[constraint]`: 0 or less where it holds)."""
+    return scored(values(problem), problem.goals, problem.limits, problem.smoothing)
+
+
+def scored(of: Values, goals: Sequence[Goal], limits: Sequence[Limit], smoothing: float) -> Callable[[Any], Any]:
+    """Risk measures over smooth endpoints."""
+
+    def f(x: Any) -> tuple[Any, Any]:
+        found = of(x)
+        total = sum(goal.weight * _measured(goal, found[goal.endpoint]) for goal in goals)
+        return total, jnp.stack([_excess(limit, found[limit.endpoint], smoothing) for limit in limits]) if limits else (
+            jnp.zeros(0)
+        )
+
+    return f
+
+
+def _measured(goal: Goal, value: Any) -> Any:
+    loss = goal.sign * value
+    return jnp.mean(loss) if goal.level is None else risk.cvar(loss, goal.level)
+
+
+def _excess(limit: Limit, value: Any, smoothing: float) -> Any:
+    if limit.probability is not None:
+        width = 0.5 * smoothing * (abs(limit.bound) or 1.0)
+        return limit.probability + limit.margin - risk.chance(value, limit.bound, width, limit.least)
+    sign = 1.0 if limit.least else -1.0
+    return (sign * (limit.bound - jnp.mean(value)) + limit.margin) / limit.scale
+
+
+def values(problem: Dosing) -> Values:
+    """x -> smooth endpoints by name, `[patient]`; traceable, in both modes."""
+    of, people, used = problem.course, problem.people, problem.used
+    wrong = smooth.problems(used, problem.where)
+    if wrong:
+        raise InputError(*wrong)
+    model, cohort = people.model, people.cohort
+    days = smooth.keep(used, problem.days)
+    line = lines(model, cohort, of, grid(problem.days, days.tolist()))
+    run = _runner(problem, model, cohort, smooth.observables(used), days)
+    weight = np.asarray(struct.as_dict(cohort.p).get(model.weight, np.ones(cohort.n)), float)
+    factor = factors(model, of)
+    per_kg = np.array([unit.endswith("/kg") for _, _, unit, _ in of.who])
+
+    def found(x: Any) -> dict[str, Any]:
+        amounts = (of.amount0 + of.amount @ x) * factor
+
+        def dose(e: Endpoint) -> Any:
+            mine = np.array([e.drug in (None, who[0]) for who in of.who])
+            mine &= (of.time0 >= e.start) & (of.time0 < e.stop)
+            return jnp.sum(amounts[mine & per_kg]) * weight + jnp.sum(amounts[mine & ~per_kg])
+
+        # single precision of a trajectory, the caller's of what is made of it
+        saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x)).items()}
+        seen = smooth.Seen(days, saved, dose, people.factor, problem.smoothing)
+        return {e.name: smooth.value(e, seen) for e in used}
+
+    return found
+
+
+def factors(model: Model, of: Course) -> np.ndarray:
+    """From the regimen's units to the model's, of each slot."""
+    found = np.ones(len(of.who))
+    for i, (drug, route, said, _) in enumerate(of.who):
+        unit, target = said.removesuffix("/kg"), model.entries[drug, route].unit
+        found[i] = MASS[unit] / MASS[target] if unit != target else 1.0
+    return found
+
+
+def lines(model: Model, cohort: Cohort, of: Course, fixed: np.ndarray) -> Callable[[Any], Schedule]:
+    """x -> timeline. Amounts alone scale what arrives at bounds that stay; times move the bounds."""
+    cols = columns(model, [of.regimen(of.decisions.start + 1.0)])
+    p = shared(model, cohort)
+    factor = factors(model, of)
+    at = {(c.key, c.per_kg): k for k, c in enumerate(cols)}
+    column = tuple(at[(drug, route), unit.endswith("/kg")] for drug, route, unit, _ in of.who)
+    duration = np.array([length for *_, length in of.who])
+    infused = tuple(bool(length > 0) for length in duration)
+
+    def slots(amount: Any, time: Any) -> Slots:
+        return Slots(time, amount * factor, duration, column, infused)
+
+    if of.moves:
+        return lambda x: schedule(model, p, cols, slots(of.amount0 + of.amount @ x, of.time0 + of.time @ x), fixed)
+    base = schedule(model, p, cols, slots(of.amount0, of.time0), fixed)
+    unit = [schedule(model, p, cols, slots(column_, of.time0), fixed).timeline for column_ in of.amount.T]
+    dose, rate = np.stack([u.dose for u in unit]), np.stack([u.rate for u in unit])
+
+    def line(x: Any) -> Schedule:
+        now = base.timeline
+        moved = now._replace(dose=now.dose + jnp.tensordot(x, dose, 1), rate=now.rate + jnp.tensordot(x, rate, 1))
+        return base._replace(timeline=moved)
+
+    return line
+
+
+def _runner(
+    problem: Dosing, model: Model, cohort: Cohort, save: tuple[str, ...], days: np.ndarray
+) -> Callable[[Schedule], Mapping[str, Any]]:
+    """Timeline -> observable -> `[day, patient]`, by the generated kernel or by XLA."""
+    at = tuple(days.tolist())
+    how: dict[str, Any] = {"precision": problem.precision, "accuracy": problem.accuracy}
+
+    def fast(line: Schedule) -> Mapping[str, Any]:
+        return gradient.solve(model, cohort, line, save=save, days=at, backend=problem.backend, **how)[1]
+
+    def slow(line: Schedule) -> Mapping[str, Any]:
+        tableau = method(model)
+        level = float(np.max(engine.buckets(model, cohort.rate, tableau))) * engine.refinement(problem.accuracy)
+        stepper = FixedSteps(int(np.ceil(line.most_steps * level)), tableau)
+        phases = tuple(line.timeline.phase)
+        plan = Plan(line.columns, (), save, phases, line.infusions, stepper)
+        none = jnp.zeros((0, len(line.timeline.start)))
+        watch = Watch(none, none, jnp.zeros(0), jnp.zeros((0, 2)), ())
+        dtype = engine.dtype_of(problem.precision)
+        p, y0 = jax.tree.map(lambda a: jnp.asarray(a, dtype), (cohort.p, cohort.y0))
+        scale = pieces.scales(model, line.columns, p)
+        out = trajectory(model, plan, p, y0, scale, line.timeline, watch, level)
+        keep = jnp.stack([jnp.asarray(line.bound(day)) for day in at])
+        return {name: out.saved[name][keep] for name in save}
+
+    if problem.backend == "xla":
+        return slow
+
+    def either(line: Schedule) -> Mapping[str, Any]:
+        try:
+            return fast(line)
+        except (NoCompiler, CannotTranslate) as error:
+            warnings.warn(f"gradients: {error}; xla runs instead", RuntimeWarning, stacklevel=2)
+            return slow(line)
+
+    return either

@@ -1,0 +1,158 @@
+"""Smooth twins of the reducers, from a trajectory kept every day: what gradients see. Reports count exactly.
+
+Counts are compared on their logarithm: an edge of width 0.1 is ten per cent of the threshold wide.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from thrombojax.endpoints import Endpoint
+from thrombojax.errors import Problem
+
+LEAST = 1e-3
+"""Values below it are taken as it where a logarithm is needed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the twins look at. days: `[day]`; saved: observable -> `[day, patient]`; given: `[day of dose]` x amount of each drug
+    (`[patient]` sums are made by `dose`); factor: what a visit sees over the truth, by day; smoothing: width of edges."""
+
+    days: np.ndarray
+    saved: Mapping[str, Any]
+    dose: Callable[[Endpoint], Any]
+    factor: Mapping[float, np.ndarray]
+    smoothing: float
+
+
+def _log(v: Any) -> Any:
+    return jnp.log(jnp.maximum(v, LEAST))
+
+
+def _over(v: Any, threshold: float, width: float) -> Any:
+    """1 above, 0 below; a threshold of 0 or less is below everything."""
+    if threshold <= 0:
+        return jnp.ones_like(v)
+    if threshold >= 1e5:
+        return jnp.zeros_like(v)
+    return jax.nn.sigmoid((_log(v) - np.log(threshold)) / width)
+
+
+def _weights(e: Endpoint, days: np.ndarray) -> np.ndarray:
+    """Days that each kept value stands for within the endpoint's window (trapezoids)."""
+    inside = (days >= e.start - 1e-9) & (days <= e.stop + 1e-9)
+    at = days[inside]
+    weight = np.zeros(len(days))
+    if len(at) > 1:
+        half = 0.5 * np.diff(at)
+        weight[inside] = np.concatenate([half, [0.0]]) + np.concatenate([[0.0], half])
+    return weight
+
+
+def _values(e: Endpoint, seen: Seen) -> Any:
+    v = seen.saved[e.observable]
+    return {"ratio": lambda: v / v[0], "change": lambda: v - v[0]}.get(e.relative, lambda: v)()
+
+
+def _at(e: Endpoint, seen: Seen) -> list[Any]:
+    """What the endpoint's visits see, each `[patient]`."""
+    v = seen.saved[e.observable]
+
+    def on(day: float) -> Any:
+        value = v[int(np.argmin(np.abs(seen.days - day)))]
+        return value * seen.factor[day] if e.observable == "platelets" and day in seen.factor else value
+
+    at = [on(day) for day in e.visits]
+    first = on(0.0) if e.relative else None
+    return [
+        {"ratio": lambda a=a: a / first, "change": lambda a=a: a - first}.get(e.relative, lambda a=a: a)() for a in at
+    ]
+
+
+def _in_band(e: Endpoint, seen: Seen) -> Any:
+    v, w = _values(e, seen), seen.smoothing
+    inside = _over(v, e.numbers["low"], w) - _over(v, e.numbers["high"], w)
+    return jnp.tensordot(_weights(e, seen.days) / (e.stop - e.start), inside, 1)
+
+
+def _auc(e: Endpoint, seen: Seen) -> Any:
+    return jnp.tensordot(_weights(e, seen.days), _values(e, seen), 1)
+
+
+def _mean(e: Endpoint, seen: Seen) -> Any:
+    return _auc(e, seen) / (e.stop - e.start)
+
+
+def _extreme(sign: float) -> Callable[[Endpoint, Seen], Any]:
+    def found(e: Endpoint, seen: Seen) -> Any:
+        inside = (seen.days >= e.start - 1e-9) & (seen.days <= e.stop + 1e-9)
+        width = 0.2 * seen.smoothing
+        v = _log(_values(e, seen)[np.flatnonzero(inside)])
+        # The mean of those at the extreme, not their sum: a flat course has its own value.
+        share = jax.nn.softmax(sign * v / width, axis=0)
+        return jnp.exp(jnp.sum(share * v, axis=0))
+
+    return found
+
+
+def _value(e: Endpoint, seen: Seen) -> Any:
+    return _at(e, seen)[0]
+
+
+def _responses(e: Endpoint, seen: Seen) -> Any:
+    high = e.numbers.get("below", 1e30)
+    w = seen.smoothing
+    return sum(_over(a, e.numbers["threshold"], w) - _over(a, high, w) for a in _at(e, seen))
+
+
+def _response(e: Endpoint, seen: Seen) -> Any:
+    return jax.nn.sigmoid((_responses(e, seen) - e.numbers["needed"] + 0.5) / (2.0 * seen.smoothing))
+
+
+def _dose(e: Endpoint, seen: Seen) -> Any:
+    return seen.dose(e)
+
+
+TWINS: Mapping[str, Callable[[Endpoint, Seen], Any]] = {
+    "fraction_in_band": _in_band,
+    "auc": _auc,
+    "mean": _mean,
+    "nadir": _extreme(-1.0),
+    "peak": _extreme(1.0),
+    "value_on_day": _value,
+    "weeks_of_response": _responses,
+    "response": _response,
+    "cumulative_dose": _dose,
+    "titrated_dose": _dose,
+}
+
+
+def problems(endpoints: Sequence[Endpoint], where: Callable[[str], str]) -> list[Problem]:
+    """Endpoints that have no smooth twin."""
+    return [
+        Problem(where(e.name), f"{e.reducer} has no smooth twin to optimise; allowed: {', '.join(sorted(TWINS))}")
+        for e in endpoints
+        if e.reducer not in TWINS
+    ]
+
+
+def value(e: Endpoint, seen: Seen) -> Any:
+    """`[patient]`."""
+    return TWINS[e.reducer](e, seen)
+
+
+def observables(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
+    """What must be kept of the trajectory."""
+    dosed = ("cumulative_dose", "titrated_dose")
+    return tuple(dict.fromkeys(e.observable for e in endpoints if e.reducer not in dosed)) or ("platelets",)
+
+
+def keep(endpoints: Sequence[Endpoint], days: float) -> np.ndarray:
+    """Days to keep: every one, and those that endpoints name."""
+    named = [day for e in endpoints for day in (e.start, e.stop, *e.visits)]
+    return np.unique(np.concatenate([np.arange(np.floor(days) + 1), [days], named]).round(9))

@@ -1,0 +1,114 @@
+"""What the keys of [optimise] say together, and with the arms and endpoints of the study."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from thrombojax.errors import Problem, unknown
+from thrombojax.study.messages import path
+
+Given = Mapping[str, Any]
+
+
+def check(raw: Given, given: Given) -> list[Problem]:
+    """Every problem of the section; keys that are wrong by themselves are not in `given`."""
+    if "optimise" not in raw or not isinstance(raw["optimise"], Mapping):
+        return []
+    found = [Problem(key, "does not go with [optimise]") for key in ("axis", "events", "fit") if key in raw]
+    if isinstance(raw.get("patients"), Mapping):
+        if "trials" in raw["patients"]:
+            found.append(Problem("patients.trials", "does not go with [optimise]"))
+        if "table" in raw["patients"]:
+            found.append(
+                Problem("optimise", "needs a cohort: its hold-out patients are drawn anew, and a table has no more")
+            )
+    arms = [arm for arm in _tables(raw, "arm") if isinstance(arm.get("name"), str)]
+    names = [arm["name"].strip() for arm in arms]
+    mine = next((a for a, n in zip(arms, names, strict=True) if n == given.get("arm")), None)
+    if "optimised" in names:
+        found.append(
+            Problem("arm", "one is named 'optimised', which is the plan's name in the results; allowed: another name")
+        )
+    if "arm" in given and mine is None:
+        found.append(unknown("optimise.arm", "arm", given["arm"], names))
+    endpoints = [e["name"] for e in _tables(raw, "endpoint") if isinstance(e.get("name"), str)]
+    goals, limits, numbers = (_tables(given, key) for key in ("objective", "constraint", "number"))
+    found += _wanted(goals, limits, endpoints, "objective" in raw["optimise"])
+    fronts = [i for i, limit in enumerate(limits) if "front" in limit]
+    found += [
+        Problem(path("optimise", "constraint", i, "front"), "only one constraint may have a front") for i in fronts[1:]
+    ]
+    found += _numbers(numbers, mine) if numbers or (mine is not None and "policy" in mine) else _doses(given, mine)
+    return found
+
+
+def _tables(raw: Given, key: str) -> list[Given]:
+    items = raw.get(key, [])
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+
+
+def _wanted(goals: list[Given], limits: list[Given], endpoints: list[str], said: bool) -> list[Problem]:
+    found = []
+    if not goals and not said:
+        message = 'is missing; needed: at least one [[optimise.objective]], such as maximise = "time_in_50_200"'
+        found.append(Problem("optimise.objective", message))
+    for i, goal in enumerate(goals):
+        where = path("optimise", "objective", i)
+        which = [key for key in ("maximise", "minimise") if key in goal]
+        if len(which) != 1:
+            what = "has both maximise and minimise" if which else "has neither maximise nor minimise"
+            found.append(Problem(where, f"{what}; allowed: exactly one of them"))
+        found += _endpoint(f"{where}.{which[0]}", goal[which[0]], endpoints) if which else []
+        if "level" in goal and goal.get("risk") != "cvar":
+            found.append(Problem(f"{where}.level", 'goes with risk = "cvar"'))
+    for i, limit in enumerate(limits):
+        where = path("optimise", "constraint", i)
+        which = [key for key in ("at_least", "at_most") if key in limit]
+        if len(which) != 1:
+            what = "has both at_least and at_most" if which else "has neither at_least nor at_most"
+            found.append(Problem(where, f"{what}; allowed: exactly one of them"))
+        found += _endpoint(f"{where}.endpoint", limit.get("endpoint"), endpoints)
+    return found
+
+
+def _endpoint(where: str, name: Any, endpoints: list[str]) -> list[Problem]:
+    if not isinstance(name, str) or name in endpoints:
+        return []
+    return [unknown(where, "endpoint", name, endpoints)]
+
+
+def _doses(given: Given, arm: Given | None) -> list[Problem]:
+    """Bounds and real doses of a regimen."""
+    found = []
+    if arm is not None and "regimen" not in arm:
+        found.append(Problem("optimise.arm", f"the arm {arm['name']!r} gives nothing; needed: one with a regimen"))
+    low, high = given.get("low", 0.0), given.get("high")
+    doses = given.get("doses")
+    amounts = given.get("amounts", True)
+    if doses is not None and "step" in given:
+        found.append(Problem("optimise.step", "does not go with doses; allowed: one of them"))
+    if amounts and high is None and doses is None:
+        found.append(Problem("optimise.high", "is missing; needed: the highest dose, in the unit of the regimen"))
+    if high is not None and not low < high:
+        found.append(Problem("optimise.high", f"given {high!r}; allowed: more than low = {low!r}"))
+    if doses is not None and isinstance(doses, list):
+        outside = [d for d in doses if d < low or (high is not None and d > high)]
+        if outside:
+            found.append(Problem("optimise.doses", f"{outside[0]!r} is outside of low to high"))
+    if not amounts and not given.get("move"):
+        found.append(Problem("optimise.amounts", "is false, and doses do not move either: nothing is left to decide"))
+    return found
+
+
+def _numbers(numbers: list[Given], arm: Given | None) -> list[Problem]:
+    """Numbers of a titration rule."""
+    found = []
+    if arm is not None and "policy" not in arm:
+        found.append(Problem("optimise.number", f"needs a policy, and the arm {arm['name']!r} has none"))
+    if arm is not None and "policy" in arm and not numbers:
+        found.append(Problem("optimise.number", "is missing; needed: the numbers of the policy that are decided"))
+    for i, number in enumerate(numbers):
+        low, high = number.get("low"), number.get("high")
+        if low is not None and high is not None and not low < high:
+            where = path("optimise", "number", i, "high")
+            found.append(Problem(where, f"given {high!r}; allowed: more than low = {low!r}"))
+    return found
