@@ -106,6 +106,7 @@ def residuals(z):
     return np.append((np.log(seen(z)) - centre) / sd, z)
 
 
+@pytest.mark.slow
 def test_scipy_finds_the_same_minimum(found):
     best = least_squares(residuals, np.zeros(4), xtol=1e-8)
     np.testing.assert_allclose(found.z, best.x, atol=2e-3)
@@ -114,6 +115,7 @@ def test_scipy_finds_the_same_minimum(found):
     assert found.same == found.starts == 3
 
 
+@pytest.mark.slow
 def test_the_jacobian_is_that_of_differences(found):
     for j in range(4):
         h = 1e-4 * np.eye(4)[j]

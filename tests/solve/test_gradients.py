@@ -256,7 +256,9 @@ def test_reverse_mode_against_differences_of_the_kernel(name):
     compare(case.at[1], differences(case.values, case, 2e-4), 1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", ["wang2010", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n != "wang2010")]
+)
 def test_reverse_mode_against_differences_of_scipy(name):
     """What is left is the error of the fixed steps in the derivative."""
     case = CASES[name]
