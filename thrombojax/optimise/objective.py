@@ -24,6 +24,9 @@ from thrombojax.solve.engine import Cohort
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Plan, Watch, trajectory
 
+ENOUGH = 0.98
+"""Share of patients who must have a result."""
+
 Values = Callable[[Any], Mapping[str, Any]]
 
 
@@ -36,13 +39,20 @@ def scored(of: Values, goals: Sequence[Goal], limits: Sequence[Limit], smoothing
     """Risk measures over smooth endpoints."""
 
     def f(x: Any) -> tuple[Any, Any]:
-        found = of(x)
+        found = {name: _filled(v) for name, v in of(x).items()}
         total = sum(goal.weight * _measured(goal, found[goal.endpoint]) for goal in goals)
         return total, jnp.stack([_excess(limit, found[limit.endpoint], smoothing) for limit in limits]) if limits else (
             jnp.zeros(0)
         )
 
     return f
+
+
+def _filled(value: Any) -> Any:
+    """A patient without a result counts as the median one, without a gradient; NaN where fewer than ENOUGH have one."""
+    good = jnp.isfinite(value)
+    filled = jnp.where(good, value, jax.lax.stop_gradient(jnp.nanmedian(value)))
+    return jnp.where(jnp.mean(good.astype(filled.dtype)) >= ENOUGH, filled, jnp.nan)
 
 
 def _measured(goal: Goal, value: Any) -> Any:
@@ -67,7 +77,9 @@ def values(problem: Dosing) -> Values:
     model, cohort = people.model, people.cohort
     days = smooth.keep(used, problem.days)
     line = lines(model, cohort, of, grid(problem.days, days.tolist()))
-    run = _runner(problem, model, cohort, smooth.observables(used), days)
+    save = smooth.observables(used)
+    cohort = _steadied(problem, cohort, lambda c: _runner(problem, model, c, save[:1], days), line)
+    run = _runner(problem, model, cohort, save, days)
     weight = np.asarray(struct.as_dict(cohort.p).get(model.weight, np.ones(cohort.n)), float)
     factor = factors(model, of)
     per_kg = np.array([unit.endswith("/kg") for _, _, unit, _ in of.who])
@@ -86,6 +98,23 @@ def values(problem: Dosing) -> Values:
         return {e.name: smooth.value(e, seen) for e in used}
 
     return found
+
+
+def _steadied(
+    problem: Dosing, cohort: Cohort, runner: Callable[[Cohort], Callable[[Schedule], Mapping[str, Any]]], line: Any
+) -> Cohort:
+    """With more steps for patients whom their own leave without a result at an end of the bounds."""
+    d, tableau, model = problem.course.decisions, method(problem.people.model), problem.people.model
+    least = engine.STABLE * tableau.stable * (2.0 if model.classical else 1.0) * model.steps_per_day
+    for _ in range(2):
+        run = runner(cohort)
+        seen = [np.asarray(v) for x in (d.start, d.low, d.high) for v in run(line(x)).values()]
+        bad = ~np.all([np.isfinite(v).all(axis=0) for v in seen], axis=0)
+        if not bad.any():
+            break
+        rate = np.where(bad, engine.AGAIN * np.maximum(cohort.rate, least), cohort.rate)
+        cohort = Cohort(cohort.p, cohort.y0, rate, cohort.status)
+    return cohort
 
 
 def factors(model: Model, of: Course) -> np.ndarray:
