@@ -229,7 +229,6 @@ CASES = {
     "romiplostim by XLA": dataclasses.replace(ROMIPLOSTIM, native=False),
     "eltrombopag by XLA": dataclasses.replace(ELTROMBOPAG, native=False),
 }
-NAMES = [pytest.param(name, marks=pytest.mark.slow if "XLA" in name else ()) for name in CASES]
 
 
 def close(ours, theirs, rtol, what):
