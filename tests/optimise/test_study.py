@@ -115,6 +115,42 @@ def test_what_cannot_be_kept_is_said_and_the_best_plan_is_written(tmp_path, caps
     assert tj.open(out)["plan"].shape == (1, 3)
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("optimise")
+def test_a_front_costs_more_the_more_is_asked(tmp_path, capsys):
+    out = tmp_path / "o.h5"
+    study = write(
+        tmp_path, ("at_least = 300", "at_least = 400\nfront = [280, 340, 400]"), ("[0, 1, 2, 3]", "[0, 0.5, 1, 2, 3]")
+    )
+    status = main(["optimise", str(study), "-o", str(out), "--figure", str(tmp_path / "o.png")])
+    assert status == 0, capsys.readouterr().err
+    data = tj.open(out)
+    np.testing.assert_array_equal(data["front"], [280, 340, 400])
+    asked = data["front_objective"].values
+    assert np.all(np.diff(asked) >= 0)
+    assert asked[-1] > asked[0]
+    assert "P(peak >= 400)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("optimise")
+def test_strata_have_plans_of_their_own(tmp_path, capsys):
+    """Those with fewer platelets need more for the same count."""
+    out = tmp_path / "o.h5"
+    study = write(
+        tmp_path,
+        ("high = 3", 'high = 3\nstrata = ["platelets < 240", "platelets >= 240"]'),
+        ("probability = 0.8\n", ""),
+    )
+    status = main(["optimise", str(study), "-o", str(out)])
+    said, wrong = capsys.readouterr()
+    assert status == 0, wrong
+    assert "plan for platelets < 240: romiplostim" in said
+    plan = tj.open(out)["plan"].values
+    assert plan[0].sum() >= plan[1].sum()
+    assert np.isfinite(tj.open(out)["peak"]).all()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
