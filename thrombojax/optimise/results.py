@@ -96,7 +96,7 @@ def layout(found: Optimised) -> Layout:
         return Variable(name, dims, kind, unit, meaning, "covariate", group, attrs=attrs or {})
 
     units = {
-        "units_by_decision": ", ".join(f"{n} {d.unit if a else 'day'}" for n, a in zip(d.names, d.amounts, strict=True))
+        "units_by_decision": ", ".join(f"{name} {unit}".strip() for name, unit in zip(d.names, d.units, strict=True))
     }
     variables = [
         of("plan", each, "what was decided, real doses where they were asked for", attrs=units),

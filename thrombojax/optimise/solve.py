@@ -86,6 +86,15 @@ class Optimised:
         return next(iter(self.arms))
 
     @property
+    def decided(self) -> tuple[str, ...]:
+        """The drugs whose doses or times are decided, each once."""
+        assert self.study.optimise is not None
+        said = self.study.optimise
+        named = [part.drug for part in said.dose or (said,)]
+        rest = self.planned[0].treatment.regimen.drugs
+        return tuple(drug for drug in rest if drug in named or named == [None])
+
+    @property
     def feasible(self) -> bool:
         return all(s.holds for p in self.planned for s in p.shares)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from thrombojax.errors import Problem, unknown
 from thrombojax.study.messages import path
+from thrombojax.study.sections import Decided
 
 Given = Mapping[str, Any]
 
@@ -77,25 +78,49 @@ def _endpoint(where: str, name: Any, endpoints: list[str]) -> list[Problem]:
 
 
 def _doses(given: Given, arm: Given | None) -> list[Problem]:
-    """Bounds and real doses of a regimen."""
+    """Bounds and real doses of a regimen, drug by drug."""
     found = []
     if arm is not None and "regimen" not in arm:
         found.append(Problem("optimise.arm", f"the arm {arm['name']!r} gives nothing; needed: one with a regimen"))
+    several = _tables(given, "dose")
+    if not several:
+        return found + _of_drug(given, "optimise")
+    for key in (key for key in Decided.model_fields if key in given):
+        message = "does not go with [[optimise.dose]]; allowed: there, for each drug"
+        found.append(Problem(f"optimise.{key}", message))
+    names = [part.get("drug") for part in several]
+    for i, part in enumerate(several):
+        where = path("optimise", "dose", i)
+        found += _of_drug(part, where)
+        if names[i] is None and len(several) > 1:
+            found.append(Problem(f"{where}.drug", "is missing; needed: which drug of the arm is decided here"))
+        elif names[i] in names[:i]:
+            found.append(Problem(f"{where}.drug", f"{names[i]!r} is given twice; allowed: each drug once"))
+    real = ["doses" in part or "step" in part for part in several]
+    if any(real) and not all(real):
+        where = path("optimise", "dose", real.index(False))
+        message = "has neither doses nor step, and others have; needed: real doses of all drugs, or of none"
+        found.append(Problem(where, message))
+    return found
+
+
+def _of_drug(given: Given, where: str) -> list[Problem]:
+    found = []
     low, high = given.get("low", 0.0), given.get("high")
     doses = given.get("doses")
     amounts = given.get("amounts", True)
     if doses is not None and "step" in given:
-        found.append(Problem("optimise.step", "does not go with doses; allowed: one of them"))
+        found.append(Problem(f"{where}.step", "does not go with doses; allowed: one of them"))
     if amounts and high is None and doses is None:
-        found.append(Problem("optimise.high", "is missing; needed: the highest dose, in the unit of the regimen"))
+        found.append(Problem(f"{where}.high", "is missing; needed: the highest dose, in the unit of the regimen"))
     if high is not None and not low < high:
-        found.append(Problem("optimise.high", f"given {high!r}; allowed: more than low = {low!r}"))
+        found.append(Problem(f"{where}.high", f"given {high!r}; allowed: more than low = {low!r}"))
     if doses is not None and isinstance(doses, list):
         outside = [d for d in doses if d < low or (high is not None and d > high)]
         if outside:
-            found.append(Problem("optimise.doses", f"{outside[0]!r} is outside of low to high"))
+            found.append(Problem(f"{where}.doses", f"{outside[0]!r} is outside of low to high"))
     if not amounts and not given.get("move"):
-        found.append(Problem("optimise.amounts", "is false, and doses do not move either: nothing is left to decide"))
+        found.append(Problem(f"{where}.amounts", "is false, and doses do not move either: nothing is left to decide"))
     return found
 
 
