@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.titration import labels, made_of
 from thrombojax.dosing.treatment import Treatment
 from thrombojax.errors import InputError, Problem
@@ -68,25 +69,25 @@ def deciding(study: Study, plan: plans.Plan, cell: plans.Cell) -> Doses:
                 "has missed doses or a rescue, which gradients do not see; allowed: neither",
             )
         )
-    parts = [_part(study, given, part, where) for part, where in _parts(study)]
-    real = None if parts[0][1] is None else [v for _, levels in parts for v in levels or []]
-    return Doses(study, plan, given, together([made for made, _ in parts]), real, {})
+    made = [part(given.regimen, study.head.days, one, where) for one, where in parts(study)]
+    real = None if made[0][1] is None else [v for _, levels in made for v in levels or []]
+    return Doses(study, plan, given, together([one for one, _ in made]), real, {})
 
 
-def _parts(study: Study) -> list[tuple[Decided, str]]:
+def parts(study: Study) -> list[tuple[Decided, str]]:
     """What is decided of each drug, and where the study says it."""
     said = study.optimise
     assert said is not None
     if not said.dose:
         return [(said, study.at("optimise"))]
-    return [(part, study.at("optimise", "dose", i)) for i, part in enumerate(said.dose)]
+    return [(one, study.at("optimise", "dose", i)) for i, one in enumerate(said.dose)]
 
 
-def _part(study: Study, given: Treatment, said: Decided, where: str) -> tuple[Course, list[np.ndarray] | None]:
+def part(given: Regimen, days: float, said: Decided, where: str) -> tuple[Course, list[np.ndarray] | None]:
     """One drug's course, and the values that its decisions may take."""
     high = said.high if said.high is not None else max(said.doses or (0.0,))
     made = course(
-        given.regimen, study.head.days, low=said.low, high=high, drug=said.drug, hold=said.hold, move=said.move,
+        given, days, low=said.low, high=high, drug=said.drug, hold=said.hold, move=said.move,
         amounts=said.amounts, where=where,
     )  # fmt: skip
     if said.doses is None and said.step is None:

@@ -14,7 +14,13 @@ def check(raw: Given, given: Given) -> list[Problem]:
     """Every problem of the section; keys that are wrong by themselves are not in `given`."""
     if "optimise" not in raw or not isinstance(raw["optimise"], Mapping):
         return []
-    found = [Problem(key, "does not go with [optimise]") for key in ("axis", "events", "fit") if key in raw]
+    if "events" in raw:
+        return [*_individual(raw, given), *_terms(raw, given)]
+    found = [Problem(key, "does not go with [optimise]") for key in ("axis", "fit") if key in raw]
+    for key in (key for key in ("regimen", "days", "samples") if key in given):
+        found.append(Problem(f"optimise.{key}", "is of individual plans; needed with it: [events] and [fit]"))
+    if "arm" not in raw["optimise"]:
+        found.append(Problem("optimise.arm", "is missing; needed: the name of the [[arm]] that is decided"))
     if isinstance(raw.get("patients"), Mapping):
         if "trials" in raw["patients"]:
             found.append(Problem("patients.trials", "does not go with [optimise]"))
@@ -31,15 +37,54 @@ def check(raw: Given, given: Given) -> list[Problem]:
         )
     if "arm" in given and mine is None:
         found.append(unknown("optimise.arm", "arm", given["arm"], names))
+    numbers = _tables(given, "number")
+    found += _terms(raw, given)
+    found += _numbers(numbers, mine) if numbers or (mine is not None and "policy" in mine) else _doses(given, mine)
+    return found
+
+
+def _terms(raw: Given, given: Given) -> list[Problem]:
+    """Objectives and constraints."""
     endpoints = [e["name"] for e in _tables(raw, "endpoint") if isinstance(e.get("name"), str)]
-    goals, limits, numbers = (_tables(given, key) for key in ("objective", "constraint", "number"))
-    found += _wanted(goals, limits, endpoints, "objective" in raw["optimise"])
+    goals, limits = (_tables(given, key) for key in ("objective", "constraint"))
+    found = _wanted(goals, limits, endpoints, "objective" in raw["optimise"])
     fronts = [i for i, limit in enumerate(limits) if "front" in limit]
     found += [
         Problem(path("optimise", "constraint", i, "front"), "only one constraint may have a front") for i in fronts[1:]
     ]
-    found += _numbers(numbers, mine) if numbers or (mine is not None and "policy" in mine) else _doses(given, mine)
     return found
+
+
+def _individual(raw: Given, given: Given) -> list[Problem]:
+    """Plans of the patients of an event table."""
+    found = []
+    if "fit" not in raw:
+        found.append(
+            Problem("fit", "is missing; needed: what individual plans are to learn from each patient's counts")
+        )
+    for key, what in (
+        ("arm", "the plan is optimise.regimen"), ("number", "doses alone are decided"),
+        ("strata", "each patient has its own plan"),
+        ("holdout", "fresh samples are as many as samples"), ("batch", "all patients are one"),
+        ("seed", "samples have that of [study]"),
+    ):  # fmt: skip
+        if key in given:
+            found.append(Problem(f"optimise.{key}", f"does not go with [events]: {what}"))
+    for i, limit in enumerate(_tables(given, "constraint")):
+        if "front" in limit:
+            found.append(Problem(path("optimise", "constraint", i, "front"), "does not go with [events]"))
+    if "regimen" not in raw["optimise"]:
+        message = (
+            'is missing; needed: what is given after the last record, such as "romiplostim 3 ug/kg sc weekly x 12"'
+        )
+        found.append(Problem("optimise.regimen", message))
+    if "days" not in raw["optimise"]:
+        found.append(Problem("optimise.days", "is missing; needed: for how many days from there on"))
+    parts = [("optimise", given), *((path("optimise", "dose", i), d) for i, d in enumerate(_tables(given, "dose")))]
+    for where, part in parts:
+        if part.get("move"):
+            found.append(Problem(f"{where}.move", "does not go with [events]: amounts alone are patients' own"))
+    return found + _doses(given, None)
 
 
 def _tables(raw: Given, key: str) -> list[Given]:

@@ -239,7 +239,14 @@ class Decided(_Section):
 class Optimise(Decided):
     """[optimise]: which doses, times or numbers of a rule are decided, what is wanted, and how it is looked for."""
 
-    arm: Text = Field(description="the name of the [[arm]] that is decided")
+    arm: Text | None = Field(None, description="the name of the [[arm]] that is decided")
+    regimen: Annotated[str, StringConstraints(max_length=10_000)] | None = Field(
+        None, description='a regimen sentence, such as "romiplostim 3 ug/kg sc weekly x 12"'
+    )
+    days: Number | None = Field(
+        None, gt=0, le=MAX_DAYS, description=f"a number of days more than 0 and at most {MAX_DAYS}"
+    )
+    samples: int = Field(32, ge=2, le=10_000, description="a whole number from 2 to 10000")
     dose: tuple[Decided, ...] = Field((), strict=False, description="sections written [[optimise.dose]]")
     strata: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=20)] | None = Field(
         None, description='a list of conditions at baseline, such as ["platelets < 15", "platelets >= 15"]'
