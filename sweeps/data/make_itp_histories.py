@@ -1,7 +1,7 @@
 """Makes itp-histories.csv, a NONMEM-style event table: `.venv/bin/python sweeps/data/make_itp_histories.py`.
 
-No trial's data: the first eight weeks of 60 virtual adults with chronic ITP under the US label of romiplostim, by this package's own
-model, with its errors of counting and the fluctuation of the disease. So the truth is known; the fits are not told.
+No trial's data: the first eight weeks of 60 virtual adults with chronic ITP under the US label of romiplostim, by this package's
+own model, with its errors of counting and the fluctuation of the disease. So the truth is known; the fits are not told.
 """
 
 import tempfile

@@ -62,7 +62,10 @@ def _plan(ax: Any, found: Optimised) -> None:
         for drug in found.decided:
             given = sorted((t, q.amount) for q in p.treatment.regimen.doses if q.drug == drug for t in q.times)
             name = label if len(found.decided) == 1 else f"{drug}, {label}" if p.stratum else drug
-            ax.step(*zip(*given, strict=True) if given else ([], []), where="post", marker=".", label=name)
+            line = "" if len(found.decided) > 1 else "-"  # courses of several drugs have gaps
+            ax.plot(
+                *zip(*given, strict=True) if given else ([], []), f"o{line}", ms=3, drawstyle="steps-post", label=name
+            )
     if rule:
         ax.set(
             yticks=np.arange(d.k),

@@ -349,7 +349,8 @@ def _real(
 def _filled(values: Any) -> Any:
     """Samples without a result count as the patient's mean of the others, without a gradient."""
     good = jnp.isfinite(values)
-    mean = jnp.sum(jnp.where(good, values, 0.0), axis=0) / jnp.sum(good, axis=0)
+    share = jnp.mean(jnp.where(good, 1.0, jnp.zeros_like(values)), axis=0, keepdims=True)
+    mean = jnp.mean(jnp.where(good, values, 0.0), axis=0, keepdims=True) / share
     return jnp.where(good, values, jax.lax.stop_gradient(mean))
 
 

@@ -37,9 +37,11 @@ def draw(found: Individual, out: Path) -> Path:
 def _patient(axes: Any, found: Individual, k: int) -> None:
     """Counts so far with doses given, then the plan and its predicted band."""
     record, at = found.fits.posterior, int(found.rows[k])
-    given = sorted((t, q.amount) for q in found.course.regimen(found.x[:, k]).doses for t in q.times)
-    axes[0].step(*zip(*given, strict=True) if given else ([], []), where="post", marker=".")
-    axes[0].set(title=f"patient {found.ids[k]}", ylabel=f"dose ({found.course.decisions.units[0]})")
+    of = found.course
+    decided = of.amount.any(axis=1)
+    amounts = (of.amount0 + of.amount @ found.x[:, k])[decided]
+    axes[0].step(of.time0[decided], amounts, where="post", marker=".")
+    axes[0].set(title=f"patient {found.ids[k]}", ylabel=f"dose ({of.decisions.units[0]})", ylim=(0, None))
     line = record.course.line.timeline
     ends = np.concatenate([line.start[:1, at], line.start[:, at] + line.length[:, at]])
     there = record.course.bounds[:, at] >= 0

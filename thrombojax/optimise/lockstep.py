@@ -80,8 +80,8 @@ def _lagrangian(f: Function, low: np.ndarray, span: np.ndarray) -> Callable[...,
 
     def whole(u: Any, multipliers: Any, penalty: Any) -> Any:
         value, excess = f(low + span * u)
-        shifted = jnp.maximum(excess + multipliers / penalty, 0.0)
-        total = value + 0.5 * penalty * jnp.sum(shifted**2 - (multipliers / penalty) ** 2, axis=0)
+        back = multipliers / penalty[None]
+        total = value + 0.5 * penalty * jnp.sum(jnp.maximum(excess + back, 0.0) ** 2 - back**2, axis=0)
         # A problem without a value has no gradient, and takes none from the others.
         return jnp.sum(jnp.where(jnp.isfinite(total), total, 0.0)), (total, value, excess)
 

@@ -58,7 +58,7 @@ def _weights(e: Endpoint, days: np.ndarray) -> np.ndarray:
 
 def _values(e: Endpoint, seen: Seen) -> Any:
     v = seen.saved[e.observable]
-    return {"ratio": lambda: v / v[0], "change": lambda: v - v[0]}.get(e.relative, lambda: v)()
+    return {"ratio": lambda: v / v[:1], "change": lambda: v - v[:1]}.get(e.relative, lambda: v)()
 
 
 def _at(e: Endpoint, seen: Seen) -> list[Any]:
