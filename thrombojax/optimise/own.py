@@ -17,7 +17,8 @@ from jaxtyping import Array
 from thrombojax.dosing.administer import columns
 from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Column, Schedule, Slots, grid, schedule
-from thrombojax.endpoints import Endpoint, times
+from thrombojax.endpoints import REDUCERS, Endpoint, times
+from thrombojax.endpoints.reducers import SAME
 from thrombojax.models import struct
 from thrombojax.models.protocol import Entry, Model
 from thrombojax.optimise import smooth
@@ -61,20 +62,13 @@ class Own:
         )  # fmt: skip
         of, x = self.course, jnp.asarray(x)
         amounts = of.amount0[:, None] + of.amount @ x
-        order = np.argsort(of.time0, kind="stable")
         top = np.maximum(of.amount0, of.amount @ of.decisions.high)
 
-        def mine(e: Endpoint) -> list[int]:
-            return [i for i in order if of.who[i][0] == e.drug and e.start <= of.time0[i] < e.stop]
-
         def dose(e: Endpoint) -> Any:
-            at = np.array(mine(e), int)
-            weight = self.weights[np.array([of.who[i][2].endswith("/kg") for i in at], int)]
-            return jnp.sum(amounts[at] * factors(self.model, of)[at, None] * weight, axis=0)
+            return jnp.sum(amounts[self.slots(e)] * self.per_amount(e), axis=0)
 
         def boluses(e: Endpoint) -> Any:
-            at = np.array(mine(e), int)
-            return amounts[at] / top[at, None]
+            return amounts[self.slots(e)] / top[self.slots(e), None]
 
         saved = {name: v.astype(amounts.dtype) for name, v in saved.items()}
         seen = smooth.Seen(days, saved, dose, {}, self.smoothing, boluses)
@@ -84,18 +78,40 @@ class Own:
         """x `[k, row]` -> endpoints by name `[row]`, counted; and platelets on the days, `[day, row]`. NaN without a result."""
         changed = dict(zip(self.leaves, np.asarray(x, float), strict=True))
         cohort = replace(self.cohort, p=struct.replace(self.cohort.p, changed))
+        seen = [e for e in self.endpoints if REDUCERS[e.reducer].kind != "dose"]
         out = engine.solve(
-            self.model, cohort, self.line, endpoints=self.endpoints, save=("platelets",) if len(days) else (), days=days,
+            self.model, cohort, self.line, endpoints=seen, save=("platelets",) if len(days) else (), days=days,
             precision=self.precision, accuracy=self.accuracy, backend=self.backend,
         )  # fmt: skip
         count = out.saved.get("platelets", np.zeros((0, cohort.n)))
-        return {name: np.asarray(v, float) for name, v in out.endpoints.items()}, np.asarray(count, float)
+        amounts = self.course.amount0[:, None] + self.course.amount @ x
+        found = {name: np.asarray(v, float) for name, v in out.endpoints.items()}
+        found |= {e.name: self._given(e, amounts[self.slots(e)]) for e in self.endpoints if e not in seen}
+        return {e.name: found[e.name] for e in self.endpoints}, np.asarray(count, float)
 
-    @property
-    def weights(self) -> np.ndarray:
-        """What an amount is multiplied by, `[per kg or not, row]`."""
-        one = np.ones(self.cohort.n)
-        return np.stack([one, one * struct.as_dict(self.cohort.p).get(self.model.weight, 1.0)])
+    def _given(self, e: Endpoint, amounts: np.ndarray) -> np.ndarray:
+        """Endpoints of doses, `[row]`: kernels see amounts of 1."""
+        if e.reducer == "cumulative_dose":
+            return np.asarray(np.sum(amounts * self.per_amount(e), axis=0))
+        times, last = np.zeros(self.cohort.n), np.zeros(self.cohort.n)
+        for now in amounts:
+            other = np.abs(now - last) > SAME * last
+            times += (now > 0.0) & (other & (last > 0.0) if e.reducer == "dose_changes" else True)
+            last = np.where(now > 0.0, now, last)
+        return times
+
+    def slots(self, e: Endpoint) -> np.ndarray:
+        """The course's administrations of an endpoint's drug in its window, in order."""
+        of = self.course
+        order = np.argsort(of.time0, kind="stable")
+        return np.array([i for i in order if of.who[i][0] == e.drug and e.start <= of.time0[i] < e.stop], int)
+
+    def per_amount(self, e: Endpoint) -> np.ndarray:
+        """From those amounts to the model's units, `[slot, row]`."""
+        of, at = self.course, self.slots(e)
+        weight = np.asarray(struct.as_dict(self.cohort.p).get(self.model.weight, 1.0)) * np.ones(self.cohort.n)
+        per_kg = np.array([of.who[i][2].endswith("/kg") for i in at], bool)
+        return np.asarray(factors(self.model, of)[at, None] * np.where(per_kg[:, None], weight, 1.0))
 
 
 def own(
