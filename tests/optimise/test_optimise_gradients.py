@@ -149,10 +149,10 @@ def test_each_objective_has_a_gradient_and_becomes_what_is_counted(name):
     assert found == pytest.approx(counted, rel=2e-2)
 
 
-@pytest.mark.parametrize(("observable", "cohort"), [("bleeding_hazard", "itp"), ("thrombosis_hazard", "et")])
+@pytest.mark.parametrize(("observable", "cohort"), [("bleeding_hazard", "itp"), ("thrombosis_hazard", "healthy")])
 def test_hazards_are_objectives(observable, cohort):
-    """The cumulative hazard under romiplostim, of the flagship."""
+    """The cumulative hazard under romiplostim, of the flagship (in ET that of thrombosis leaves the count out: IPSET)."""
     e = Endpoint("hazard", "auc", observable, stop=14.0)
     people = population(tj.cohort(cohort, parameter_set="2").sample(3, seed=2), ("romiplostim",), (e,))
     made = course(tj.regimen("romiplostim 3 ug/kg sc weekly x 2"), 14.0, low=0.0, high=10.0)
-    agree(objective.objective(Dosing(made, people, 14.0, (e,), (Goal("hazard"),))), np.array([2.0, 3.0]))
+    agree(objective.objective(Dosing(made, people, 14.0, (e,), (Goal("hazard", 1.0, 1e4),))), np.array([2.0, 3.0]))
