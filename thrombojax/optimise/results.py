@@ -31,7 +31,7 @@ CONVENTION = (400.0,)
 
 @dataclass(frozen=True)
 class Outcome:
-    """path: of the results; feasible: whether every constraint holds on the training patients; summary: for a terminal."""
+    """path: of the results; feasible: whether every constraint holds on the training patients, and nothing went wrong."""
 
     path: Path
     feasible: bool
@@ -73,7 +73,8 @@ def run(
     if figure is not None:
         figures.draw(found, figure)
     seconds = time.monotonic() - began
-    return Outcome(done.path, found.feasible, f"results: {done.path}\n\n{table(found)}\n\noptimised in {seconds:.1f} s")
+    well = found.feasible and not found.troubles
+    return Outcome(done.path, well, f"results: {done.path}\n\n{table(found)}\n\noptimised in {seconds:.1f} s")
 
 
 def layout(found: Optimised) -> Layout:
@@ -247,6 +248,7 @@ def table(found: Optimised) -> str:
         lines += ["", "a count above 400e9/L is a convention of labels, not a threshold with evidence of harm"]
     if not found.feasible:
         lines += ["", infeasible(found)]
+    lines += [f"\nnot all went well: {trouble}; the best plan before that is kept" for trouble in found.troubles]
     return "\n".join(lines)
 
 

@@ -101,6 +101,11 @@ class Optimised:
     def feasible(self) -> bool:
         return all(s.holds for p in self.planned for s in p.shares)
 
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What ended descents before their time."""
+        return tuple(p.relaxed.trouble for p in self.planned if p.relaxed.trouble)
+
 
 def optimise(study: Study, plan: plans.Plan | None = None, say: Say = lambda text: None) -> Optimised:
     """InputError before anything is computed; RunError where nothing can be. Infeasible constraints are in the result."""
