@@ -256,7 +256,7 @@ def test_individual_plans_beat_the_best_shared_one_on_the_true_patients(tmp_path
     """Whose disease does not fluctuate, as the posterior is told: then what is predicted is what is lived."""
     monkeypatch.setattr(plans, "observation", lambda *given: clinic.PERFECT)
     study, true = write(tmp_path, 24, ("samples = 8", "samples = 32"))
-    found = individual.individual(load(study))
+    found = individual.individual_plans(load(study))
     assert len(found.rows) == 24
     mine, counts = (
         np.array(a) for a in zip(*(lived(true, found.x[:, i], k) for i, k in enumerate(found.rows)), strict=True)
@@ -344,4 +344,4 @@ def test_a_record_that_ends_with_a_dose_starts_the_plan_the_day_after(tmp_path):
     study.write_text(study.read_text().replace("days = 43", "days = 42.5"))
     read = load(study)
     with pytest.raises(tj.InputError, match=r"'p0': its last record is on day 42.*needed: days = 43 or more"):
-        individual.individual(read)
+        individual.individual_plans(read)

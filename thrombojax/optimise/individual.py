@@ -135,7 +135,7 @@ class Individual:
         return np.asarray(np.all(self.training["individual"].excess(self.limits) <= 1e-9, axis=0))
 
 
-def individual(study: Study, plan: plans.Plan | None = None, say: Say = lambda text: None) -> Individual:
+def individual_plans(study: Study, plan: plans.Plan | None = None, say: Say = lambda text: None) -> Individual:
     """Fit, sample and plan every patient of a study with [events], [fit] and [optimise]. InputError, RunError."""
     said = study.optimise
     missing = [name for name in ("events", "fit", "optimise") if getattr(study, name) is None]

@@ -13,7 +13,7 @@ from thrombojax.cli import options
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import RunError
 from thrombojax.fit.patients import STATUS
-from thrombojax.optimise.individual import Counted, Individual, individual
+from thrombojax.optimise.individual import Counted, Individual, individual_plans
 from thrombojax.optimise.results import PERCENTS, Outcome, convention, few
 from thrombojax.store import Axis, Layout, Variable, flags
 from thrombojax.study import plan as plans
@@ -37,7 +37,7 @@ def run(
         from thrombojax.optimise import figure as figures
 
         figures.place(figure)
-    found = individual(study, plan, say)
+    found = individual_plans(study, plan, say)
     made = layout(found)
     work = execute.Work(
         n=made.n,
