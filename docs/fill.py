@@ -288,6 +288,23 @@ def optimised() -> str:
         return fenced(said.replace(f"{folder}/rule.h5", "out/rule.h5").partition("\n\noptimised in")[0])
 
 
+def combined() -> str:
+    """What it prints of PF4, romiplostim and SDF-1 around chemotherapy, but for the time."""
+    return _optimised("chemotherapy-combination-schedule")
+
+
+def individual() -> str:
+    """What it prints of plans of patients' own, but for the time."""
+    return _optimised("itp-romiplostim-individual")
+
+
+def _optimised(study: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"{folder}/out.h5"
+        said = command("optimise", f"sweeps/{study}.toml", "-o", out)
+        return fenced(said.replace(out, f"out/{study}.h5").partition("\n\noptimised in")[0])
+
+
 def descents() -> str:
     """What `python -m benchmarks.optimise` measured, as committed."""
     found = json.loads((ROOT / "benchmarks" / "results" / "optimise-2-core-x86-64.json").read_text(encoding="utf-8"))
@@ -307,7 +324,7 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, descents,
+    fitted, refit, calibrated, optimised, combined, individual, descents,
 )  # fmt: skip
 
 

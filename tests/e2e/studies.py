@@ -29,6 +29,8 @@ NUMBERS: Mapping[str, Mapping[str, Any]] = {
     "weeks_of_response": {"threshold": 50},
     "response": {"threshold": 50, "needed": 2},
     "cumulative_dose": {"drug": "romiplostim"},
+    "doses_given": {"drug": "romiplostim"},
+    "dose_changes": {"drug": "romiplostim"},
 }
 ENDPOINTS = [
     {"name": f"the_{name}", "reducer": name, **NUMBERS.get(name, {})}

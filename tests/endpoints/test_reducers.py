@@ -41,6 +41,8 @@ ENDPOINTS = [
     Endpoint("given", "cumulative_dose", drug="romiplostim"),
     Endpoint("given_early", "cumulative_dose", drug="romiplostim", start=0.0, stop=7.0),
     Endpoint("given_late", "cumulative_dose", drug="romiplostim", start=29.75, stop=42.0),
+    Endpoint("boluses", "doses_given", drug="romiplostim", start=7.0),
+    Endpoint("changes", "dose_changes", drug="romiplostim"),
     Endpoint("trough", "value_on_day", observable="concentration", visits=(7.0,)),
     Endpoint("drug_auc", "auc", observable="concentration"),
     Endpoint("drug_peak", "peak", observable="concentration"),
@@ -122,6 +124,8 @@ def expected(e, k):
 
 def given(e, k):
     stop = e.stop or END
+    if e.reducer != "cumulative_dose":
+        return 3.0 if e.reducer == "doses_given" else 0.0
     weekly = sum(WEIGHTS[k] for week in range(4) if e.start <= 7 * week < stop)
     infused = 200.0 * max(0.0, min(30.0, stop) - max(29.5, e.start))
     return weekly + infused
@@ -198,6 +202,21 @@ def test_as_a_study_runs_it(backend, precision, e):
             assert ours[k] == pytest.approx(expected(e, k), rel=0.1)
         else:
             holds(e, ours[k], expected(e, k), rel=1e-4, day=5e-3, first=5e-4)
+
+
+@pytest.mark.parametrize("backend", ["xla", "native"])
+def test_changes_are_against_the_last_dose_that_was_given(backend):
+    model = registry.build(registry.Source("wang2010"))
+    ends = [
+        Endpoint("given", "doses_given", stop=END, drug="romiplostim"),
+        Endpoint("changes", "dose_changes", stop=END, drug="romiplostim"),
+        Endpoint("later", "dose_changes", start=14.0, stop=END, drug="romiplostim"),
+    ]
+    words = "romiplostim 1 ug/kg sc weekly x 2 then 3 weekly x 1 then 0 weekly x 1 then 3 weekly x 1 then 1 weekly x 1"
+    seen = tj.simulate(model.patients(weight=[70.0, 90.0]), words, days=END, endpoints=ends, backend=backend).endpoints
+    assert seen["given"].tolist() == [5.0, 5.0]
+    assert seen["changes"].tolist() == [2.0, 2.0]
+    assert seen["later"].tolist() == [1.0, 1.0]
 
 
 def test_a_window_that_ends_at_a_dose_does_not_see_it():

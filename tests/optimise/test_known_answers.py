@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from thrombojax.codegen import build
+from thrombojax.errors import RunError
 from thrombojax.optimise import descent, discrete, objective
 from thrombojax.optimise.descent import Settings
 from thrombojax.optimise.problem import Goal, Limit
@@ -116,6 +117,28 @@ def test_a_time_that_has_one_best_value():
     assert 0.5 < best < 1.5
     assert found.x[0] == pytest.approx(best, abs=1e-4)
     assert found.converged
+
+
+def test_what_is_not_finite_further_on_leaves_the_best_plan_before():
+    """A pit beyond 0.6 that both Adam and L-BFGS fall into; where nothing is finite there is nothing to keep."""
+    low, high, start = np.zeros(2), np.ones(2), np.array([0.2, 0.2])
+
+    def f(x):
+        return jnp.where(x[0] > 0.6, jnp.nan, -x[0] + (x[1] - 0.5) ** 2), jnp.zeros(0)
+
+    found = descent.descend(f, f, low, high, start, Settings(1, 10, 30, 1e-6))
+    assert 0.55 < found.x[0] <= 0.6
+    assert found.x[1] == pytest.approx(0.5, abs=0.05)
+    assert not found.converged
+
+    def pit(x):
+        return jnp.where(x[0] > 0.15, jnp.nan, x[0]), jnp.zeros(0)
+
+    with pytest.raises(RunError, match=r"the objective is not finite at the decisions 0\.2, 0\.2"):
+        descent.descend(pit, pit, low, high, start, Settings(1, 10, 30, 1e-6))
+    other = descent.descend(pit, pit, low, high, start, Settings(4, 10, 30, 1e-6))
+    assert other.x[0] < 0.15
+    assert "start 1: the objective is not finite" in other.trouble
 
 
 def test_an_infeasible_constraint_ends_with_the_least_violation():

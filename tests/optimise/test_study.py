@@ -1,10 +1,12 @@
 """A study from the command line to a file that opens, and what is said of wrong ones."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import thrombojax as tj
 from thrombojax.cli import main
+from thrombojax.optimise import doses
 
 STUDY = """
 schema = 1
@@ -115,6 +117,32 @@ def test_what_cannot_be_kept_is_said_and_the_best_plan_is_written(tmp_path, caps
     assert tj.open(out)["plan"].shape == (1, 3)
 
 
+@pytest.mark.xdist_group("optimise")
+def test_an_objective_that_is_not_finite_is_named_and_the_best_plan_before_is_written(tmp_path, capsys, monkeypatch):
+    """The first start is in a hole; the second is not."""
+    whole = doses.Doses.function
+
+    def holed(self, *given):
+        f = whole(self, *given)
+
+        def g(x):
+            value, excess = f(x)
+            return jnp.where(jnp.all(jnp.abs(x - 1.0) < 0.05), jnp.nan, value), excess
+
+        return g
+
+    monkeypatch.setattr(doses.Doses, "function", holed)
+    out = tmp_path / "o.h5"
+    assert main(["optimise", str(write(tmp_path, ("starts = 1", "starts = 2"))), "-o", str(out)]) == 1
+    said = capsys.readouterr().out
+    assert "not all went well: start 1: the objective is not finite at the decisions 1, 1, 1; the best plan" in said
+    assert np.isfinite(tj.open(out)["plan"]).all()
+    monkeypatch.setattr(doses.Doses, "function", lambda self, *given: lambda x: (jnp.nan * jnp.sum(x), jnp.zeros(1)))
+    assert main(["optimise", str(write(tmp_path)), "-o", str(tmp_path / "none.h5")]) == 1
+    assert "the objective is not finite at the decisions" in capsys.readouterr().err
+    assert not (tmp_path / "none.h5").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("optimise")
 def test_a_front_costs_more_the_more_is_asked(tmp_path, capsys):
@@ -151,6 +179,10 @@ def test_strata_have_plans_of_their_own(tmp_path, capsys):
     assert np.isfinite(tj.open(out)["peak"]).all()
 
 
+REST = "starts = 1\nsteps = 4\npolish = 4\nholdout = 40"
+KEYS = f"high = 3\ndoses = [0, 1, 2, 3]\n{REST}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -168,6 +200,17 @@ def test_strata_have_plans_of_their_own(tmp_path, capsys):
         ("weekly x 3", "weekly x 9", ["at or after the horizon of 21 days"]),
         ("1 ug/kg sc", "1 U sc", ["unit", "'U'"]),
         ("high = 3", "high = 3\nstrata = [\"platelets < 1\", \"platelets >= 1\"]", ["strata[1]", "has 0 of the patients"]),
+        ("high = 3", 'high = 3\nstrata = ["platelets < 240"]', ["optimise.strata: hold", "patients not exactly once"]),
+        ("1 ug/kg sc", "1 pg/m2 sc", ["arm[1].regimen", "unit of romiplostim sc", "did you mean"]),
+        (KEYS, f"{REST}\n[[optimise.dose]]\nhigh = 3\nlow = 4", ["optimise.dose[1].high: given 3; allowed: more than low = 4"]),
+        (KEYS, f"{REST}\nhigh = 2\n[[optimise.dose]]\nhigh = 3", ["optimise.high: does not go with [[optimise.dose]]"]),
+        (KEYS, f"{REST}\n[[optimise.dose]]\ndrug = 'pf4'\nhigh = 3", ["dose[1].drug: given 'pf4'; allowed: romiplostim"]),
+        (KEYS, f"{REST}\n[[optimise.dose]]\nhigh = 3\n[[optimise.dose]]\ndrug = 'pf4'\nhigh = 1\nstep = 1",
+         ["optimise.dose[1].drug: is missing", "optimise.dose[1]: has neither doses nor step"]),
+        (KEYS, f"{REST}\n[[optimise.dose]]\ndrug = 'pf4'\nhigh = 3\n[[optimise.dose]]\ndrug = 'pf4'\nhigh = 1",
+         ["optimise.dose[2].drug: 'pf4' is given twice"]),
+        ("high = 3\n", "high = 3\nsamples = 9\n", ["optimise.samples: is of individual plans"]),
+        ('arm = "romiplostim"\nhigh', "high", ["optimise.arm: is missing"]),
         ("holdout = 40", "holdout = 40\nseed = 1", ["optimise.seed", "needed: another"]),
         ("holdout = 40", 'holdout = 40\n[[optimise.number]]\nname = "start"\nlow = 1\nhigh = 2', ["needs a policy"]),
         ('reducer = "peak"', 'reducer = "peak_day"', ["peak_day has no smooth twin"]),

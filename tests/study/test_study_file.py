@@ -299,4 +299,5 @@ def test_reducers_are_those_of_the_endpoints():
 
     assert set(asked) == set(computed)
     for name, asks in asked.items():
-        assert (*asks.needs, *asks.may) == (computed[name].numbers or (("drug",) if name == "cumulative_dose" else ()))
+        drug = ("drug",) if computed[name].kind == "dose" else ()
+        assert (*asks.needs, *asks.may) == (computed[name].numbers or drug)

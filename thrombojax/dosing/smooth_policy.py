@@ -1,8 +1,8 @@
 """The smooth twin of `policy`: the same signatures and the same memory, with shares between 0 and 1 where that has yes or no.
 
 A band's edges are as wide as `width` on the logarithm of the count, waits and numbers of visits are compared within half a visit,
-amounts are not rounded and no vial is opened; levels of a table are interpolated. As width goes to 0 it becomes the rule. Stop
-rules end a drug at once or not, as in the rule: they have no gradient, and nothing else is lost by that but theirs.
+amounts are not rounded and no vial is opened; levels of a table are interpolated. A stop rule ends a share of the drug, with
+doses compared within half a step. As width goes to 0 it becomes the rule.
 Reports never use it: what it finds is evaluated under the rule itself.
 """
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from thrombojax.dosing import policy
-from thrombojax.dosing.policy import ALWAYS, KEPT, NEVER, Memory, Rule
+from thrombojax.dosing.policy import ALWAYS, KEPT, NEVER, Memory, Rule, Stop
 from thrombojax.models.struct import Scalar
 
 DAYS = 3.5
@@ -48,7 +48,7 @@ class Twin(NamedTuple):
             run = jnp.where(looked > 0.0, inside * (run + 1.0), run)
             often = jax.nn.sigmoid((run - band.visits + 0.5) / (2.0 * self.width))
             often = jnp.where(band.visits <= 1.0, 1.0, often)
-            waited = jax.nn.sigmoid((day - m.changed - band.days + DAYS) / (10.0 * self.width))
+            waited = self._waited(day - m.changed, band.days)
             waited = jnp.where(band.days <= 0.0, 1.0, waited)
             ripe = free * inside * often * waited * jnp.where(day >= band.since, 1.0, 0.0)
             dose = dose + ripe * (jnp.clip(m.dose + band.by, rule.lowest, rule.highest) - m.dose)
@@ -56,6 +56,12 @@ class Twin(NamedTuple):
             acted = jnp.where((band.by != 0.0) | (band.withhold > 0.5), ripe, 0.0)
             changed = changed + acted
             streak.append(run * (1.0 - acted) * (1.0 - resume))
+        going: Any = looked
+        began: list[Any] = []
+        for end, since in zip(rule.stops, m.began, strict=True):
+            ends, since = self._ends(rule, end, m, seen, dose, since, day)
+            going = going * (1.0 - ends)
+            began.append(jnp.where(looked > 0.0, since, m.began[len(began)]))
         changed, withhold = jnp.clip(changed, 0.0, 1.0), jnp.clip(withhold, 0.0, 1.0)
         rescue = jnp.where((present > 0.5) & (day >= rule.rescue_from) & (day <= rule.rescue_to), 1.0, 0.0)
         rescue = rescue * (1.0 - self.over(seen, rule.rescue_below)) * jnp.where(rule.rescue_below > 0.0, 1.0, 0.0)
@@ -70,7 +76,32 @@ class Twin(NamedTuple):
             rescues=m.rescues + rescue,
             decision=KEPT + 0.0 * m.decision,
             streak=tuple(streak),
+            stopped=jnp.where(over > 0.5, 1.0, m.stopped + looked - going),
+            began=tuple(began),
         )
+
+    def _ends(
+        self, rule: Rule, end: Stop, m: Memory, seen: Scalar, dose: Scalar, since: Scalar, day: Scalar
+    ) -> tuple[Scalar, Scalar]:
+        """(share of the drug that a stop rule ends at a visit, day since which it holds).
+
+        Where it does not hold, it could from the next visit on: that day lies ahead, and is brought back to the visit.
+        """
+        step: Any = 0.0 * dose + LEAST
+        for band in rule.bands:
+            step = jnp.maximum(step, jnp.abs(band.by))
+        width = 2.0 * self.width * step
+        holds = self.over(seen, end.low) * (1.0 - self.over(seen, end.high)) * self.over(seen, m.first + end.rise)
+        holds = holds * jax.nn.sigmoid((dose - end.least + 0.5 * step) / width)
+        holds = holds * jax.nn.sigmoid((end.most - dose + 0.5 * step) / width) * jnp.where(day >= end.since, 1.0, 0.0)
+        settled = (1.0 - m.held) * self._waited(day - m.changed, end.settled)
+        holds = holds * jnp.where(end.settled <= 0.0, 1.0, settled)
+        since = day - holds * (day - jnp.minimum(since, day)) + (1.0 - holds) * end.days
+        return holds * self._waited(day - since, end.days), since
+
+    def _waited(self, days: Scalar, needed: Scalar) -> Scalar:
+        """Whether so many days are enough, within half a week."""
+        return jax.nn.sigmoid((days - needed + DAYS) / (10.0 * self.width))
 
     def amount(self, rule: Rule, m: Memory, place: Scalar, weight: Scalar) -> tuple[Scalar, Scalar]:
         """As `policy.amount`."""

@@ -21,8 +21,9 @@ class Seen(NamedTuple):
 
     start (day), length (days); v0, d0, v1, d1: observable and its slope after the start's doses and before the end's;
     inside: 1 if the segment lies in the endpoint's window; pick: 1 if its end is one of the endpoint's visits;
-    dose: amount of the endpoint's drug given at the start and during the segment; rescued: day of the last rescue before the
-    end, rescues: how many there were. A visit reducer of the count gets what the clinic sees as v1 (NaN: it does not).
+    dose: amount of the endpoint's drug given at the start and during the segment; bolus: that at the start; rescued: day of the
+    last rescue before the end, rescues: how many there were. A visit reducer of the count gets what the clinic sees as v1 (NaN:
+    it does not).
     """
 
     start: Scalar
@@ -36,6 +37,7 @@ class Seen(NamedTuple):
     dose: Scalar
     rescued: Scalar = -1e9
     rescues: Scalar = 0.0
+    bolus: Scalar = 0.0
 
 
 class Reducer(NamedTuple):
@@ -170,6 +172,25 @@ def _dose(carry: Carry, seen: Seen, q: Any) -> Carry:
     return (carry[0] + seen.inside * seen.dose,)
 
 
+def _given(carry: Carry, seen: Seen, q: Any) -> Carry:
+    return (carry[0] + jnp.where((seen.inside > 0.5) & (seen.bolus > 0.0), 1.0, 0.0),)
+
+
+def _no_dose(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return 0.0 * v, 0.0 * v
+
+
+def _changes(carry: Carry, seen: Seen, q: Any) -> Carry:
+    times, last = carry
+    now = (seen.inside > 0.5) & (seen.bolus > 0.0)
+    other = now & (last > 0.0) & (jnp.abs(seen.bolus - last) > SAME * last)
+    return times + jnp.where(other, 1.0, 0.0), jnp.where(now, seen.bolus, last)
+
+
+SAME = 1e-4
+"""Two doses that differ by less, relatively, are one dose."""
+
+
 def _total(carry: Carry, window: tuple[float, float], q: Any) -> Scalar:
     return carry[0]
 
@@ -205,6 +226,8 @@ REDUCERS: Mapping[str, Reducer] = {
         "1 where enough visits in the window are at or above the threshold", _response_first, _response, _responder
     ),
     "cumulative_dose": Reducer("dose", (), _same, "amount given", _zero, _dose, _total),
+    "doses_given": Reducer("dose", (), _one, "boluses (tablets, injections) given", _zero, _given, _total),
+    "dose_changes": Reducer("dose", (), _one, "boluses that differ from the one before", _no_dose, _changes, _total),
     **{name: Reducer("ledger", (), unit, meaning, _nothing, _still, _total) for name, unit, meaning in (
         ("dose_increases", _one, "times the dose was raised"),
         ("dose_decreases", _one, "times the dose was lowered"),

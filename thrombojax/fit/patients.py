@@ -136,6 +136,13 @@ def samples(fits: Fits, n: int, seed: int = 1) -> np.ndarray:
 
     Within the patient's component; NaN for a patient that was not fitted. The same seed gives the same draws.
     """
+    posterior, rows = fits.posterior, fits.rows
+    z = drawn(fits, n, seed)
+    return np.stack([p.value(posterior.typical[p.name][rows], z[:, j]) for j, p in enumerate(posterior.priors)], axis=1)
+
+
+def drawn(fits: Fits, n: int, seed: int = 1) -> np.ndarray:
+    """The same in standard deviations of the priors."""
     posterior, (k, patients) = fits.posterior, fits.z.shape
     index = np.arange(n * patients)
     noise = np.stack([normal(seed, f"fit/{name}", index).reshape(n, patients) for name in fits.parameters], axis=1)
@@ -144,5 +151,4 @@ def samples(fits: Fits, n: int, seed: int = 1) -> np.ndarray:
     root[there] = np.linalg.cholesky(fits.covariance[there])
     rows = fits.rows
     z = fits.z + np.einsum("nkl,dln->dkn", root, noise)
-    z = np.clip(z, posterior.low[:, rows], posterior.high[:, rows])
-    return np.stack([p.value(posterior.typical[p.name][rows], z[:, j]) for j, p in enumerate(posterior.priors)], axis=1)
+    return np.clip(z, posterior.low[:, rows], posterior.high[:, rows])

@@ -252,6 +252,12 @@ def _steady(of: Posterior, z: np.ndarray, rows: np.ndarray, block: int) -> Any:
     return steady.move(of.model, of.anchor, columns, places, np.eye(len(places))[:, :, None] * slopes, block)
 
 
+def people(of: Posterior, z: np.ndarray, rows: np.ndarray) -> engine.Cohort:
+    """Patients with the parameters of z (`[k, row]`), at their steady states before any dose."""
+    cohort: engine.Cohort = _steady(of, z, rows, steady.BLOCK)[0]
+    return cohort
+
+
 def predict(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray, block: int = steady.BLOCK) -> Moved:
     """Predicted counts of z (`[k, row]`) and how they move with it.
 

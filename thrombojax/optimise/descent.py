@@ -46,7 +46,8 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """x: `[k]`; objective, excess: there, on all training patients; norm: of the projected gradient of the Lagrangian."""
+    """x: `[k]`; objective, excess: there, on all training patients; norm: of the projected gradient of the Lagrangian; trouble:
+    what ended a descent before its time, where something did: then x is the best plan before that."""
 
     x: np.ndarray
     objective: float
@@ -56,6 +57,7 @@ class Found:
     converged: bool
     starts: np.ndarray
     trace: Trace
+    trouble: str = ""
 
     @property
     def violation(self) -> float:
@@ -120,7 +122,7 @@ class _Lagrangian:
         worst = float(max(found[1].max(initial=0.0), 0.0))
         self.trace.note(self.phase, found[0], worst, projected(u, g), self.began)
         rank = (worst if worst > HELD else 0.0, found[0])
-        if self.phase == "l-bfgs" and (self.best is None or rank < self.best[0]):
+        if self.best is None or rank < self.best[0]:
             self.best = (rank, u.copy())
         return float(total), g, *found
 
@@ -142,7 +144,10 @@ def descend(
     settings: Settings,
     say: Callable[[str], None] = lambda text: None,
 ) -> Found:
-    """f, rough: x -> (objective, excesses), of all patients and of some. RunError where an objective is not finite."""
+    """f, rough: x -> (objective, excesses), of all patients and of some.
+
+    Where an objective is not finite the best plan before that is what is found, with its trouble; RunError where there is none.
+    """
     began, trace = time.monotonic(), Trace()
     k = len(start)
     m = int(np.shape(jax.eval_shape(f, jnp.asarray(start))[1])[0])
@@ -153,10 +158,15 @@ def descend(
         np.linspace(0.1, 0.9, max(settings.starts - 1, 1)))][: settings.starts - 1]  # fmt: skip
     some = _Lagrangian(rough, low, high, trace, began, settings.forward)
     multipliers, penalty = np.zeros(m), 10.0
-    ends = []
+    ends, troubles = [], list[str]()
     for i, u in enumerate([first, *others]):
         say(f"start {i + 1} of {settings.starts}")
-        ends.append(_adam(some, u, multipliers, penalty, settings))
+        try:
+            ends.append(_adam(some, u, multipliers, penalty, settings))
+        except RunError as error:
+            troubles.append(f"start {i + 1}: {error}")
+    if not ends:
+        raise RunError(troubles[0])
     ends.sort(key=lambda end: end[0])
     u = ends[0][1]
     some.phase = "l-bfgs, batch"
@@ -167,7 +177,11 @@ def descend(
     left, before, norm, excess = settings.polish, np.inf, np.inf, np.zeros(m)
     for turn in range(settings.rounds if m else 1):
         most = left if not m else max(left // 2, min(left, 10))
-        u, norm, excess, used = _lbfgs(whole, u, multipliers, penalty, settings.tolerance, most)
+        try:
+            u, norm, excess, used = _lbfgs(whole, u, multipliers, penalty, settings.tolerance, most)
+        except RunError as error:  # of all patients, where some were fine
+            troubles.append(str(error))
+            break
         left -= used
         violation = float(np.maximum(excess, -multipliers / penalty).clip(0).max(initial=0.0))
         say(f"round {turn + 1}: projected gradient {norm:.1e}" + (f", violation {violation:.1e}" if m else ""))
@@ -178,24 +192,32 @@ def descend(
         if violation > 0.5 * before:
             penalty *= GROWTH
         before = violation
-    if m and whole.best is not None and np.maximum(excess, 0).max() > HELD:
+    if whole.best is None:
+        raise RunError(troubles[-1])
+    if m and np.maximum(excess, 0).max() > HELD:
         u = whole.best[1]
     value, excess = (np.asarray(a, float) for a in jax.jit(f)(jnp.asarray(low + (high - low) * u)))
     done = norm <= settings.tolerance and bool(np.all(excess <= HELD))
     return Found(
-        low + (high - low) * u, float(value), excess, multipliers, norm, done, np.array([e[0] for e in ends]), trace
-    )
+        low + (high - low) * u, float(value), excess, multipliers, norm, done and not troubles,
+        np.array([e[0] for e in ends]), trace, "; ".join(troubles),
+    )  # fmt: skip
 
 
 def _adam(
     f: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, settings: Settings
 ) -> tuple[float, np.ndarray]:
-    """(lowest value, where) of projected Adam, its rate falling by a cosine."""
+    """(lowest value, where) of projected Adam, its rate falling by a cosine; it ends where the objective is not finite."""
     rule = optax.adam(optax.cosine_decay_schedule(settings.rate, max(settings.steps, 1)))
     state = rule.init(jnp.asarray(u))
     best = (np.inf, u)
     for _ in range(settings.steps):
-        total, g, *_ = f(u, multipliers, penalty)
+        try:
+            total, g, *_ = f(u, multipliers, penalty)
+        except RunError:
+            if np.isfinite(best[0]):
+                break
+            raise
         best = min(best, (total, u), key=lambda pair: pair[0])
         if projected(u, g) <= settings.tolerance:
             break
@@ -222,8 +244,12 @@ def _lbfgs(
         step, moved = 1.0, False
         while step > 1e-6 and used < most:
             new = np.clip(u + step * d, 0.0, 1.0)
-            then = f(new, multipliers, penalty)
             used += 1
+            try:
+                then = f(new, multipliers, penalty)
+            except RunError:  # too far: a shorter step
+                step *= 0.3
+                continue
             if then[0] <= total + ARMIJO * (g @ (new - u)):
                 moved = True
                 break

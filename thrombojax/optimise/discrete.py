@@ -65,6 +65,48 @@ def search(
     return Chosen(_values(of, here), at(here), rounded, "searched", len(known))
 
 
+def search_each(merit: Callable[[np.ndarray], np.ndarray], x: np.ndarray, of: Sequence[np.ndarray]) -> np.ndarray:
+    """Many problems at once: x `[k, patient]`, merit `[k, patient]` -> `[patient]`; the plan of each, in real doses.
+
+    As `search` for each of them: exact where there are at most MOST_EACH combinations, else no neighbour is better.
+    """
+    k, n = x.shape
+
+    def at(places: np.ndarray) -> np.ndarray:
+        return np.stack([v[i] for v, i in zip(of, places, strict=True)])
+
+    place = np.stack([np.argmin(np.abs(v[:, None] - row), axis=0) for v, row in zip(of, x, strict=True)])
+    best = merit(at(place))
+    size = np.array([len(v) for v in of])[:, None]
+    if np.prod(size, dtype=float) <= MOST_EACH:
+        for few in itertools.product(*(range(len(v)) for v in of)):
+            trial = np.tile(np.array(few)[:, None], n)
+            value = merit(at(trial))
+            place, best = np.where(value < best, trial, place), np.minimum(value, best)
+        return at(place)
+    steps, idle = _steps(k), 0
+    while idle < len(steps):
+        for step in steps:
+            moved = False
+            while True:  # on, as long as it helps anybody
+                trial = place + step[:, None]
+                inside = np.all((trial >= 0) & (trial < size), axis=0)
+                trial = np.where(inside, trial, place)
+                value = merit(at(trial)) if inside.any() else best
+                better = inside & (value < best - 1e-12)
+                if not better.any():
+                    break
+                place, best, moved = np.where(better, trial, place), np.where(better, value, best), True
+            idle = 0 if moved else idle + 1
+            if idle >= len(steps):
+                break
+    return at(place)
+
+
+MOST_EACH = 256
+"""Combinations that are all tried where many problems are searched at once."""
+
+
 def _steps(k: int) -> list[np.ndarray]:
     one = np.eye(k, dtype=int)
     found = [sign * row for row in one for sign in (1, -1)]

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from thrombojax.dosing.regimen import Regimen
 from thrombojax.dosing.titration import labels, made_of
 from thrombojax.dosing.treatment import Treatment
 from thrombojax.errors import InputError, Problem
 from thrombojax.optimise import discrete
 from thrombojax.optimise.objective import objective
-from thrombojax.optimise.problem import Course, Decisions, Dosing, Goal, Limit, Population, course, population
+from thrombojax.optimise.problem import Course, Decisions, Dosing, Goal, Limit, Population, course, population, together
 from thrombojax.patients.population import Patients
 from thrombojax.study import plan as plans
 from thrombojax.study.schema import Study
+from thrombojax.study.sections import Decided
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +69,39 @@ def deciding(study: Study, plan: plans.Plan, cell: plans.Cell) -> Doses:
                 "has missed doses or a rescue, which gradients do not see; allowed: neither",
             )
         )
+    made = [part(given.regimen, study.head.days, one, where) for one, where in parts(study)]
+    real = None if made[0][1] is None else [v for _, levels in made for v in levels or []]
+    return Doses(study, plan, given, together([one for one, _ in made]), real, {})
+
+
+def parts(study: Study) -> list[tuple[Decided, str]]:
+    """What is decided of each drug, and where the study says it."""
+    said = study.optimise
+    assert said is not None
+    if not said.dose:
+        return [(said, study.at("optimise"))]
+    return [(one, study.at("optimise", "dose", i)) for i, one in enumerate(said.dose)]
+
+
+def part(given: Regimen, days: float, said: Decided, where: str) -> tuple[Course, list[np.ndarray] | None]:
+    """One drug's course, and the values that its decisions may take."""
     high = said.high if said.high is not None else max(said.doses or (0.0,))
-    at = study.at("optimise")
     made = course(
-        given.regimen, study.head.days, low=said.low, high=high, drug=said.drug, hold=said.hold, move=said.move,
-        amounts=said.amounts, where=at,
+        given, days, low=said.low, high=high, drug=said.drug, hold=said.hold, move=said.move,
+        amounts=said.amounts, where=where,
     )  # fmt: skip
-    real = None
-    if said.doses is not None or said.step is not None:
-        d = made.decisions
-        whole = discrete.levels(d.low[d.amounts], d.high[d.amounts], said.doses, said.step)
-        if any(len(v) == 0 for v in whole):
-            raise InputError(Problem(study.at("optimise", "step"), "leaves no dose between low and high"))
-        _makeable(study, made, [float(v) for v in whole[0]])
-        real = [*whole, *discrete.levels(d.low[~d.amounts], d.high[~d.amounts], None, 1.0)]
-    return Doses(study, plan, given, made, real, {})
+    if said.doses is None and said.step is None:
+        return made, None
+    d = made.decisions
+    whole = discrete.levels(d.low[d.amounts], d.high[d.amounts], said.doses, said.step)
+    if any(len(v) == 0 for v in whole):
+        raise InputError(Problem(f"{where}.step", "leaves no dose between low and high"))
+    if whole:
+        _makeable(f"{where}.doses", made, [float(v) for v in whole[0]])
+    return made, [*whole, *discrete.levels(d.low[~d.amounts], d.high[~d.amounts], None, 1.0)]
 
 
-def _makeable(study: Study, made: Course, doses: Sequence[float]) -> None:
+def _makeable(where: str, made: Course, doses: Sequence[float]) -> None:
     """Oral doses are sums of tablets, where the drug's file has any."""
     drug, route, unit = next(w[:3] for i, w in enumerate(made.who) if made.amount[i].any())
     if route != "oral" or unit.endswith("/kg"):
@@ -98,8 +115,4 @@ def _makeable(study: Study, made: Course, doses: Sequence[float]) -> None:
     bad = [d for d in doses if d > 0 and known and not any(made_of(d, amounts) for amounts in known)]
     if bad:
         text = "; ".join(", ".join(f"{a:g}" for a in amounts) for amounts in known)
-        raise InputError(
-            Problem(
-                study.at("optimise", "doses"), f"{bad[0]:g} {unit} cannot be made of tablets of {drug}: {text} {unit}"
-            )
-        )
+        raise InputError(Problem(where, f"{bad[0]:g} {unit} cannot be made of tablets of {drug}: {text} {unit}"))

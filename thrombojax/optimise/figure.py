@@ -49,21 +49,24 @@ def draw(found: Optimised, out: Path) -> Path:
 
 
 def _plan(ax: Any, found: Optimised) -> None:
-    """Doses by day, or numbers of the rule between their bounds."""
+    """Doses by day, drug by drug where several are decided, or numbers of the rule between their bounds."""
     d = found.decisions
+    rule = found.planned[0].treatment.titration is not None
+    units = dict.fromkeys(unit for unit, amount in zip(d.units, d.amounts, strict=True) if amount)
     for p in found.planned:
         label = p.stratum or "all"
-        if p.treatment.titration is None:
-            given = sorted(
-                (t, dose.amount) for dose in p.treatment.regimen.doses if dose.unit == d.unit for t in dose.times
-            )
-            ax.step(*zip(*given, strict=True) if given else ([], []), where="post", marker=".", label=label)
-        else:
+        if rule:
             share = (p.x - d.low) / (d.high - d.low)
             ax.plot(share, np.arange(d.k), "o", label=label)
-    if found.planned[0].treatment.titration is None:
-        ax.set(xlabel="day", ylabel=f"dose ({d.unit})", title="plan")
-    else:
+            continue
+        for drug in found.decided:
+            given = sorted((t, q.amount) for q in p.treatment.regimen.doses if q.drug == drug for t in q.times)
+            name = label if len(found.decided) == 1 else f"{drug}, {label}" if p.stratum else drug
+            line = "" if len(found.decided) > 1 else "-"  # courses of several drugs have gaps
+            ax.plot(
+                *zip(*given, strict=True) if given else ([], []), f"o{line}", ms=3, drawstyle="steps-post", label=name
+            )
+    if rule:
         ax.set(
             yticks=np.arange(d.k),
             yticklabels=d.names,
@@ -71,6 +74,8 @@ def _plan(ax: Any, found: Optimised) -> None:
             title="numbers of the rule",
             xlim=(-0.05, 1.05),
         )
+    else:
+        ax.set(xlabel="day", ylabel=f"dose ({', '.join(units)})", title="plan")
     ax.legend(frameon=False)
 
 

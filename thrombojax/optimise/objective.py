@@ -11,6 +11,7 @@ import numpy as np
 from thrombojax.codegen.build import NoCompiler
 from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.administer import MASS, columns
+from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Schedule, Slots, grid, schedule
 from thrombojax.endpoints import Endpoint
 from thrombojax.errors import InputError
@@ -82,6 +83,8 @@ def values(problem: Dosing) -> Values:
     run = _runner(problem, model, cohort, save, days)
     weight = np.asarray(struct.as_dict(cohort.p).get(model.weight, np.ones(cohort.n)), float)
     factor = factors(model, of)
+    order = np.argsort(of.time0, kind="stable")
+    top = np.maximum(of.amount0, of.amount @ np.where(of.decisions.amounts, of.decisions.high, 0.0))
     per_kg = np.array([unit.endswith("/kg") for _, _, unit, _ in of.who])
 
     def found(x: Any) -> dict[str, Any]:
@@ -92,10 +95,14 @@ def values(problem: Dosing) -> Values:
             mine &= (of.time0 >= e.start) & (of.time0 < e.stop)
             return jnp.sum(amounts[mine & per_kg]) * weight + jnp.sum(amounts[mine & ~per_kg])
 
+        def boluses(e: Endpoint) -> Any:
+            mine = [i for i in order if of.who[i][0] == e.drug and e.start <= of.time0[i] < e.stop]
+            return (of.amount0 + of.amount @ x)[np.array(mine, int)] / top[np.array(mine, int)]
+
         # single precision of a trajectory, the caller's of what is made of it
         saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x)).items()}
-        seen = smooth.Seen(days, saved, dose, people.factor, problem.smoothing)
-        return {e.name: smooth.value(e, seen) for e in used}
+        seen = smooth.Seen(days, saved, dose, people.factor, problem.smoothing, boluses)
+        return {e.name: smooth.value(e, seen) * np.ones(cohort.n) for e in used}
 
     return found
 
@@ -128,7 +135,8 @@ def factors(model: Model, of: Course) -> np.ndarray:
 
 def lines(model: Model, cohort: Cohort, of: Course, fixed: np.ndarray) -> Callable[[Any], Schedule]:
     """x -> timeline. Amounts alone scale what arrives at bounds that stay; times move the bounds."""
-    cols = columns(model, [of.regimen(of.decisions.start + 1.0)])
+    kinds = dict.fromkeys((drug, route, unit) for drug, route, unit, _ in of.who)
+    cols = columns(model, [Regimen(tuple(Dose(drug, 1.0, unit, route, (0.0,)) for drug, route, unit in kinds))])
     p = shared(model, cohort)
     factor = factors(model, of)
     at = {(c.key, c.per_kg): k for k, c in enumerate(cols)}

@@ -67,14 +67,14 @@ class Limit:
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """Names, bounds and start of what is decided `[k]`, amounts in `unit` and days; amounts: which are amounts."""
+    """Names, units, bounds and start of what is decided `[k]`; amounts: which are amounts (the others are days, or of a rule)."""
 
     names: tuple[str, ...]
     low: np.ndarray
     high: np.ndarray
     start: np.ndarray
     amounts: np.ndarray
-    unit: str
+    units: tuple[str, ...]
 
     @property
     def k(self) -> int:
@@ -99,22 +99,30 @@ class Course:
     def moves(self) -> bool:
         return bool(np.any(self.time))
 
+    @property
+    def drug(self) -> str:
+        """The first that is decided."""
+        return self.who[int(np.flatnonzero(self.amount.any(axis=1) | self.time.any(axis=1))[0])][0]
+
     def regimen(self, x: np.ndarray) -> Regimen:
-        """As plain data; equal neighbours are one dose, none is left out where it is 0."""
+        """As plain data; equal neighbours are one dose, what falls on one time is added up; none where it is 0."""
         amounts, times = self.amount0 + self.amount @ x, self.time0 + self.time @ x
+        given: dict[Any, float] = {}
+        for i in np.argsort(times, kind="stable"):
+            at = self.who[i], round(float(times[i]), 6)
+            given[at] = given.get(at, 0.0) + float(amounts[i])
         runs: dict[Any, list[float]] = {}
-        order = np.argsort(times, kind="stable")
         last: dict[Any, Any] = {}
-        for i in order:
-            a = round(float(amounts[i]), 6)
+        for (who, time), amount in given.items():
+            a = round(amount, 6)
             if a <= 0.0:
-                last.pop(self.who[i], None)
+                last.pop(who, None)
                 continue
-            key = last.get(self.who[i])
+            key = last.get(who)
             if key is None or key[1] != a:
-                key = (self.who[i], a, len(runs))
-                last[self.who[i]] = key
-            runs.setdefault(key, []).append(round(float(times[i]), 6))
+                key = (who, a, len(runs))
+                last[who] = key
+            runs.setdefault(key, []).append(time)
         return Regimen(
             tuple(Dose(d, a, unit, route, tuple(t), length) for ((d, route, unit, length), a, _), t in runs.items())
         )
@@ -165,9 +173,24 @@ def course(
     if amounts:
         amount0[mine] = 0.0
     who = tuple((d.drug, d.route, d.unit, d.duration) for d, _ in given)
-    unit = next(iter(units))
     is_amount = np.arange(total) < k * amounts
+    unit = tuple(next(iter(units)) if a else "day" for a in is_amount)
     return Course(Decisions(tuple(said), lows, highs, starts, is_amount, unit), who, amount0, amount, time0, time)
+
+
+def together(courses: Sequence[Course]) -> Course:
+    """Several drugs of one regimen decided at once: their decisions side by side, each named after its drug."""
+    if len(courses) == 1:
+        return courses[0]
+    first, parts = courses[0], [c.decisions for c in courses]
+    amount, time = (np.hstack([getattr(c, name) for c in courses]) for name in ("amount", "time"))
+    names = [f"{c.drug}: {name}" for c in courses for name in c.decisions.names]
+    low, high, start, amounts = (
+        np.concatenate([getattr(d, name) for d in parts]) for name in ("low", "high", "start", "amounts")
+    )
+    made = Decisions(tuple(names), low, high, start, amounts, tuple(unit for d in parts for unit in d.units))
+    # A course's own amounts are 0 where it decides them.
+    return Course(made, first.who, np.min([c.amount0 for c in courses], axis=0), amount, first.time0, time)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 
 from thrombojax import api, execute
 from thrombojax.cli import options
-from thrombojax.endpoints import REDUCERS
+from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.errors import RunError
 from thrombojax.optimise import holdout
 from thrombojax.optimise.descent import HELD
+from thrombojax.optimise.problem import Limit
 from thrombojax.optimise.solve import Optimised, optimise
 from thrombojax.solve import engine
 from thrombojax.store import Axis, Layout, Variable, flags
@@ -30,7 +31,7 @@ CONVENTION = (400.0,)
 
 @dataclass(frozen=True)
 class Outcome:
-    """path: of the results; feasible: whether every constraint holds on the training patients; summary: for a terminal."""
+    """path: of the results; feasible: whether every constraint holds on the training patients, and nothing went wrong."""
 
     path: Path
     feasible: bool
@@ -43,6 +44,10 @@ def run(
 ) -> Outcome:  # fmt: skip
     """Optimise a study and write one results file. InputError before anything is computed."""
     study = load(study_path).override(n=patients)
+    if study.events is not None and study.optimise is not None:
+        from thrombojax.optimise import individual_results
+
+        return individual_results.run(study, Path(out), overwrite, figure, say)
     from thrombojax.optimise import figure as figures
 
     plan = plans.make(study)
@@ -68,7 +73,8 @@ def run(
     if figure is not None:
         figures.draw(found, figure)
     seconds = time.monotonic() - began
-    return Outcome(done.path, found.feasible, f"results: {done.path}\n\n{table(found)}\n\noptimised in {seconds:.1f} s")
+    well = found.feasible and not found.troubles
+    return Outcome(done.path, well, f"results: {done.path}\n\n{table(found)}\n\noptimised in {seconds:.1f} s")
 
 
 def layout(found: Optimised) -> Layout:
@@ -96,7 +102,7 @@ def layout(found: Optimised) -> Layout:
         return Variable(name, dims, kind, unit, meaning, "covariate", group, attrs=attrs or {})
 
     units = {
-        "units_by_decision": ", ".join(f"{n} {d.unit if a else 'day'}" for n, a in zip(d.names, d.amounts, strict=True))
+        "units_by_decision": ", ".join(f"{name} {unit}".strip() for name, unit in zip(d.names, d.units, strict=True))
     }
     variables = [
         of("plan", each, "what was decided, real doses where they were asked for", attrs=units),
@@ -221,8 +227,8 @@ def table(found: Optimised) -> str:
         lines += ["", f"{what}: {n[training]} patients, mean of each endpoint", show.table(_rows(found, arms))]
     rows = [
         {
-            "constraint": str(s.limit), "arm": name, "on": what, "value": _few(s.value),
-            f"{confidence:g} % low": _few(s.low), "high": _few(s.high), "holds": "yes" if s.holds else "no",
+            "constraint": str(s.limit), "arm": name, "on": what, "value": few(s.value),
+            f"{confidence:g} % low": few(s.low), "high": few(s.high), "holds": "yes" if s.holds else "no",
         }
         for limit in found.limits
         for name, what, of in (
@@ -238,10 +244,11 @@ def table(found: Optimised) -> str:
         f"optimised less each arm, same hold-out patients ({confidence:g} %)",
         show.table(_gaps(found, confidence)),
     ]
-    if conventional(found):
+    if convention(found.plan.endpoints, found.limits):
         lines += ["", "a count above 400e9/L is a convention of labels, not a threshold with evidence of harm"]
     if not found.feasible:
         lines += ["", infeasible(found)]
+    lines += [f"\nnot all went well: {trouble}; the best plan before that is kept" for trouble in found.troubles]
     return "\n".join(lines)
 
 
@@ -257,16 +264,17 @@ def infeasible(found: Optimised) -> str:
     return f"infeasible as far as was found: {text}; the plan of the least violation is kept"
 
 
-def conventional(found: Optimised) -> bool:
-    numbers = [v for e in found.plan.endpoints for v in e.numbers.values()] + [m.bound for m in found.limits]
+def convention(endpoints: Sequence[Endpoint], limits: Sequence[Limit]) -> bool:
+    """Whether a threshold is one that labels have by convention."""
+    numbers = [v for e in endpoints for v in e.numbers.values()] + [m.bound for m in limits]
     return any(v in CONVENTION for v in numbers)
 
 
 def _rows(found: Optimised, arms: Mapping[str, holdout.Evaluated]) -> list[dict[str, Any]]:
     rows = []
     for name, of in arms.items():
-        row: dict[str, Any] = {"arm": name, "objective": _few(holdout.objective(found.goals, of))}
-        row |= {e.name: _few(float(np.nanmean(of.values[e.name]))) for e in found.plan.endpoints}
+        row: dict[str, Any] = {"arm": name, "objective": few(holdout.objective(found.goals, of))}
+        row |= {e.name: few(float(np.nanmean(of.values[e.name]))) for e in found.plan.endpoints}
         rows.append(row)
     return rows
 
@@ -283,5 +291,5 @@ def _gaps(found: Optimised, confidence: float) -> list[dict[str, Any]]:
     return rows
 
 
-def _few(value: float) -> float:
+def few(value: float) -> float:
     return float(f"{value:.4g}")

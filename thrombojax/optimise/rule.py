@@ -125,7 +125,7 @@ def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> C
     base, plan, days = of.base, of.plan, of.study.head.days
     ends = tuple(e for e in plan.endpoints if e.name in used)
     where = of.study.where
-    wrong = smooth.problems(ends, lambda name: f"{where}: endpoint {name!r}")
+    wrong = smooth.problems(ends, lambda name: f"{where}: endpoint {name!r}", rule=True)
     if wrong:
         raise InputError(*wrong)
     seen = plans.observation(of.study, patients, plan.model)
@@ -199,5 +199,5 @@ def deciding(study: Study, plan: plans.Plan, cell: plans.Cell) -> Numbers:
         raise InputError(*problems)
     low, high = (np.array([getattr(a, end) for a in said.number]) for end in ("low", "high"))
     start = np.clip([number(given.rule, a.name) for a in said.number], low, high)
-    made = Decisions(tuple(a.name for a in said.number), low, high, start, np.zeros(len(low), bool), given.unit)
+    made = Decisions(tuple(a.name for a in said.number), low, high, start, np.zeros(len(low), bool), ("",) * len(low))
     return Numbers(study, plan, cell.treatment, made, tuple(a.step for a in said.number))

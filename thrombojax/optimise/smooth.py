@@ -20,14 +20,16 @@ LEAST = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the twins look at. days: `[day]`; saved: observable -> `[day, patient]`; given: `[day of dose]` x amount of each drug
-    (`[patient]` sums are made by `dose`); factor: what a visit sees over the truth, by day; smoothing: width of edges."""
+    """What the twins look at. days: `[day]`; saved: observable -> `[day, patient]`; dose: what an endpoint's drug adds up to,
+    `[patient]`; factor: what a visit sees over the truth, by day; smoothing: width of edges; boluses: an endpoint's drug -> its
+    amounts in order, `[slot]` or `[slot, patient]`, over the largest that each may be; None where a rule gives them."""
 
     days: np.ndarray
     saved: Mapping[str, Any]
     dose: Callable[[Endpoint], Any]
     factor: Mapping[float, np.ndarray]
     smoothing: float
+    boluses: Callable[[Endpoint], Any] | None = None
 
 
 def _log(v: Any) -> Any:
@@ -56,7 +58,7 @@ def _weights(e: Endpoint, days: np.ndarray) -> np.ndarray:
 
 def _values(e: Endpoint, seen: Seen) -> Any:
     v = seen.saved[e.observable]
-    return {"ratio": lambda: v / v[0], "change": lambda: v - v[0]}.get(e.relative, lambda: v)()
+    return {"ratio": lambda: v / v[:1], "change": lambda: v - v[:1]}.get(e.relative, lambda: v)()
 
 
 def _at(e: Endpoint, seen: Seen) -> list[Any]:
@@ -118,6 +120,32 @@ def _dose(e: Endpoint, seen: Seen) -> Any:
     return seen.dose(e)
 
 
+def _there(amount: Any, width: float) -> Any:
+    """0 for an amount of 0, else 1."""
+    return amount**2 / (amount**2 + width**2)
+
+
+def _given(e: Endpoint, seen: Seen) -> Any:
+    assert seen.boluses is not None
+    return jnp.sum(_there(seen.boluses(e), 0.5 * seen.smoothing), axis=0)
+
+
+def _changes(e: Endpoint, seen: Seen) -> Any:
+    """Against the last one that was given, however long ago."""
+    assert seen.boluses is not None
+    width = 0.5 * seen.smoothing
+
+    def step(carry: Any, now: Any) -> Any:
+        times, last, any_before = carry
+        here = _there(now, width)
+        times = times + here * any_before * _there(now - last, width)
+        return (times, last + here * (now - last), any_before + here * (1.0 - any_before)), None
+
+    amounts = seen.boluses(e)
+    zero = jnp.zeros_like(amounts[0])
+    return jax.lax.scan(step, (zero, zero, zero), amounts)[0][0]
+
+
 TWINS: Mapping[str, Callable[[Endpoint, Seen], Any]] = {
     "fraction_in_band": _in_band,
     "auc": _auc,
@@ -128,16 +156,23 @@ TWINS: Mapping[str, Callable[[Endpoint, Seen], Any]] = {
     "weeks_of_response": _responses,
     "response": _response,
     "cumulative_dose": _dose,
+    "doses_given": _given,
+    "dose_changes": _changes,
     "titrated_dose": _dose,
 }
 
 
-def problems(endpoints: Sequence[Endpoint], where: Callable[[str], str]) -> list[Problem]:
-    """Endpoints that have no smooth twin."""
+REGIMENS = ("doses_given", "dose_changes")
+"""Twins that see the amounts of a regimen."""
+
+
+def problems(endpoints: Sequence[Endpoint], where: Callable[[str], str], rule: bool = False) -> list[Problem]:
+    """Endpoints that have no smooth twin, or none under a rule."""
+    known = sorted(name for name in TWINS if not (rule and name in REGIMENS))
     return [
-        Problem(where(e.name), f"{e.reducer} has no smooth twin to optimise; allowed: {', '.join(sorted(TWINS))}")
+        Problem(where(e.name), f"{e.reducer} has no smooth twin to optimise; allowed: {', '.join(known)}")
         for e in endpoints
-        if e.reducer not in TWINS
+        if e.reducer not in known
     ]
 
 
@@ -148,7 +183,7 @@ def value(e: Endpoint, seen: Seen) -> Any:
 
 def observables(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
     """What must be kept of the trajectory."""
-    dosed = ("cumulative_dose", "titrated_dose")
+    dosed = ("cumulative_dose", "titrated_dose", *REGIMENS)
     return tuple(dict.fromkeys(e.observable for e in endpoints if e.reducer not in dosed)) or ("platelets",)
 
 

@@ -19,8 +19,11 @@ from thrombojax.study import plan as plans
 from thrombojax.study.schema import Study
 
 HOLDOUT = "hold-out"
-FEASIBLE = 100.0
-"""What a violated constraint costs in the search for real doses, x its excess over its scale."""
+PENALTY = 3.0
+"""What a violated constraint costs in the search for real doses, x its multiplier and its excess over its scale: enough to be
+kept, and not so much that the search gives up everything else for it."""
+SHARPER = (1.0, 10.0, 100.0, 1e4)
+"""Times that, until it is kept."""
 TIGHTENED = 3
 """Times that the optimiser is asked to keep further away from a constraint that counting finds violated."""
 
@@ -86,8 +89,22 @@ class Optimised:
         return next(iter(self.arms))
 
     @property
+    def decided(self) -> tuple[str, ...]:
+        """The drugs whose doses or times are decided, each once."""
+        assert self.study.optimise is not None
+        said = self.study.optimise
+        named = [part.drug for part in said.dose or (said,)]
+        rest = self.planned[0].treatment.regimen.drugs
+        return tuple(drug for drug in rest if drug in named or named == [None])
+
+    @property
     def feasible(self) -> bool:
         return all(s.holds for p in self.planned for s in p.shares)
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What ended descents before their time."""
+        return tuple(p.relaxed.trouble for p in self.planned if p.relaxed.trouble)
 
 
 def optimise(study: Study, plan: plans.Plan | None = None, say: Say = lambda text: None) -> Optimised:
@@ -242,7 +259,7 @@ def _planned(
         return Planned(
             label, n, found, None, found.x, deciding.treatment(found.x), relaxed, relaxed, tuple(shares), turn
         )
-    chosen, seen = _real(deciding, train, goals, limits, found.x, real, said, say)
+    chosen, seen = _real(deciding, train, goals, limits, found, real, said, say)
     shares = [share(limit, seen, said.confidence) for limit in limits]
     exact = objective(goals, seen)
     if not np.isfinite(exact):
@@ -251,32 +268,38 @@ def _planned(
 
 
 def _real(
-    deciding: Deciding, train: Bench, goals: tuple[Goal, ...], limits: tuple[Limit, ...], x: np.ndarray,
+    deciding: Deciding, train: Bench, goals: tuple[Goal, ...], limits: tuple[Limit, ...], found: Found,
     real: list[np.ndarray], said: Any, say: Say,
 ) -> tuple[Chosen, Evaluated]:  # fmt: skip
     """Real doses by counting on some patients, further away from constraints that all of them then find violated."""
     rows = None if said.batch >= train.patients.n else np.arange(said.batch)
-    seen: dict[tuple[float, ...], tuple[float, list[float]]] = {}
+    seen: dict[tuple[float, ...], tuple[float, np.ndarray]] = {}
 
-    def counted(x: np.ndarray) -> tuple[float, list[float]]:
+    def counted(x: np.ndarray) -> tuple[float, np.ndarray]:
         if tuple(x) not in seen:
-            found = train.evaluate(deciding.treatment(x), rows)
-            seen[tuple(x)] = objective(goals, found), [m.excess(share(m, found, said.confidence).value) for m in limits]
+            of = train.evaluate(deciding.treatment(x), rows)
+            over = np.array([m.excess(share(m, of, said.confidence).value) for m in limits])
+            seen[tuple(x)] = objective(goals, of), over
         return seen[tuple(x)]
 
-    margin, rounded = [0.0] * len(limits), list[float]()
+    margin, rounded, x = np.zeros(len(limits)), list[float](), found.x
+    scale = np.array([m.scale for m in limits])
+    price = PENALTY * found.multipliers + abs(counted(x)[0])
     for _ in range(TIGHTENED):
+        for sharper in SHARPER:
 
-        def merit(x: np.ndarray, margin: list[float] = margin) -> float:
-            value, excess = counted(x)
-            over = sum(max(e + a, 0.0) / m.scale for e, a, m in zip(excess, margin, limits, strict=True))
-            return value + FEASIBLE * over
+            def merit(x: np.ndarray, margin: np.ndarray = margin, price: np.ndarray = sharper * price) -> float:
+                value, excess = counted(x)
+                return value + float(price @ (np.maximum(excess + margin, 0.0) / scale))
 
-        chosen = discrete.search(merit, x, real, say)
-        rounded.append(chosen.rounded)
-        whole = train.evaluate(deciding.treatment(chosen.x))
-        excess = [m.excess(share(m, whole, said.confidence).value) for m in limits]
-        if all(e <= 0.0 for e in excess) or rows is None:
+            chosen = discrete.search(merit, x, real, say)
+            rounded.append(chosen.rounded)
+            x = chosen.x
+            if np.all(counted(x)[1] + margin <= 0.0):
+                break
+        whole = train.evaluate(deciding.treatment(x))
+        excess = np.array([m.excess(share(m, whole, said.confidence).value) for m in limits])
+        if np.all(excess <= 0.0) or rows is None:
             break
-        margin, x = [a + 1.2 * max(e, 0.0) for a, e in zip(margin, excess, strict=True)], chosen.x
+        margin = margin + 1.2 * np.maximum(excess, 0.0)
     return replace(chosen, rounded=rounded[0], tried=len(seen)), whole

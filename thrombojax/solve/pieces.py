@@ -309,18 +309,20 @@ def reduce(
 def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slopes, end: Slopes,
           scale: Sequence[Scalar], visit: Visit | None) -> Seen:  # fmt: skip
     given: Scalar = 0.0
+    bolus: Scalar = 0.0
     kind = REDUCERS[r.reducer].kind
     if kind == "ledger":
         ends: Any = (0.0,) * 4
     elif kind == "dose":
         given = sum((scale[c] * (part.dose[c] + part.rate[c] * part.length) for c in r.columns), 0.0 * carry[0])
+        bolus = sum((scale[c] * part.dose[c] for c in r.columns), 0.0 * carry[0])
         ends = (given,) * 4
     else:
         o = plan.observables.index(r.observable)
         last = visit.seen if visit is not None and kind == "visit" and r.observable == COUNT else end[0][o]
         ends = (start[0][o], start[1][o], last, end[1][o])
     v0, d0, v1, d1 = ends
-    found = Seen(part.start, part.length, v0, d0, v1, d1, part.inside[i], part.pick[i], given)
+    found = Seen(part.start, part.length, v0, d0, v1, d1, part.inside[i], part.pick[i], given, bolus=bolus)
     return found if visit is None else found._replace(rescued=visit.memory.rescued, rescues=visit.memory.rescues)
 
 

@@ -45,6 +45,10 @@ REDUCERS: dict[str, Asks] = {
         visits=True,
     ),
     "cumulative_dose": Asks("amount of `drug` given in the window", ("drug",), observable=False),
+    "doses_given": Asks("boluses (tablets, injections) of `drug` in the window", ("drug",), observable=False),
+    "dose_changes": Asks(
+        "boluses of `drug` that differ from the one before, in the window", ("drug",), observable=False
+    ),
     "dose_increases": _ledger("times that a policy raised the dose"),
     "dose_decreases": _ledger("times that a policy lowered the dose"),
     "dose_holds": _ledger("times that a policy withheld the drug"),

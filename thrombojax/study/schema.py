@@ -175,6 +175,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     head, patients, observation, events, fit, optimise, time, output = (tables[name] for name in TABLES)
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
+    planned = optimise.given.get("days") if "events" in raw else None  # of individual plans, which endpoints are about
     if isinstance(raw.get("patients"), dict):
         found += checks.patients(patients.given, patients.wrong, "events" in raw)
     found += checks.recorded(raw)
@@ -185,7 +186,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     for i, read in enumerate(axes):
         found += checks.axis(i, read.given, read.wrong)
     for i, read in enumerate(endpoints):
-        found += checks.endpoint(i, read.given, read.wrong, days)
+        found += checks.endpoint(i, read.given, read.wrong, planned or days)
     arms_given, endpoints_given = ([read.given for read in reads] for reads in (arms, endpoints))
     # An axis whose parameter is wrong has one all the same: it needs no placeholder.
     axes_given = [{**r.given, **({"parameter": None} if "parameter" in r.wrong else {})} for r in axes]
@@ -206,7 +207,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         found.append(Problem("endpoint", message))
     if found:
         raise InputError(*sorted(found, key=_order))
-    ends = {"end": head.value.days}
+    ends = {"end": planned or head.value.days}
     windows = (e.value if e.value.end is not None else e.value.model_copy(update=ends) for e in endpoints)
     given, placebo_of = _with_placebo(head.value, tuple(read.value for read in arms))
     return Study(

@@ -221,10 +221,9 @@ class RuleNumber(_Section):
     step: Number | None = Field(None, gt=0, description="a number more than 0")
 
 
-class Optimise(_Section):
-    """[optimise]: which doses, times or numbers of a rule are decided, what is wanted, and how it is looked for."""
+class Decided(_Section):
+    """[[optimise.dose]]: what is decided of one drug of the arm. The same keys stand in [optimise] where there is only one."""
 
-    arm: Text = Field(description="the name of the [[arm]] that is decided")
     drug: Text | None = Field(None, description="the name of a drug of that arm")
     low: Number = Field(0.0, ge=0, description="an amount from 0, in the unit of the regimen")
     high: Number | None = Field(None, gt=0, description="an amount more than 0, in the unit of the regimen")
@@ -235,6 +234,20 @@ class Optimise(_Section):
         Annotated[tuple[Annotated[Number, Field(ge=0)], ...], Field(strict=False, min_length=2, max_length=1000)] | None
     ) = Field(None, description="a list of 2 to 1000 amounts, in the unit of the regimen")
     step: Number | None = Field(None, gt=0, description="an amount more than 0, in the unit of the regimen")
+
+
+class Optimise(Decided):
+    """[optimise]: which doses, times or numbers of a rule are decided, what is wanted, and how it is looked for."""
+
+    arm: Text | None = Field(None, description="the name of the [[arm]] that is decided")
+    regimen: Annotated[str, StringConstraints(max_length=10_000)] | None = Field(
+        None, description='a regimen sentence, such as "romiplostim 3 ug/kg sc weekly x 12"'
+    )
+    days: Number | None = Field(
+        None, gt=0, le=MAX_DAYS, description=f"a number of days more than 0 and at most {MAX_DAYS}"
+    )
+    samples: int = Field(32, ge=2, le=10_000, description="a whole number from 2 to 10000")
+    dose: tuple[Decided, ...] = Field((), strict=False, description="sections written [[optimise.dose]]")
     strata: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=20)] | None = Field(
         None, description='a list of conditions at baseline, such as ["platelets < 15", "platelets >= 15"]'
     )
