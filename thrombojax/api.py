@@ -27,6 +27,7 @@ from thrombojax.solve import engine
 from thrombojax.study import plan as plans
 from thrombojax.study import sweep as sweeps
 from thrombojax.study.schema import Study, load
+from thrombojax.study.virtual import without_targets
 
 TOPICS = ("devices", "models", "cohorts", "drugs", "mechanisms", "parameters", "states", "endpoints", "observables")
 HERE = Path(__file__).parent
@@ -226,11 +227,21 @@ def identity(plan: plans.Plan) -> str:
     said = [f"{section}.{key} = {value}" for section, keys in sections.items() for key, value in keys.items()]
     if study.table_path is not None:
         columns = sorted((name, np.asarray(values).tobytes().hex()) for name, values in plan.patients.changes.items())
-        digest = hashlib.sha256(repr((plan.ids, columns)).encode()).hexdigest()
+        weights = None if plan.weights is None else plan.weights.tobytes().hex()
+        known = (plan.ids, columns) if weights is None else (plan.ids, columns, weights)
+        digest = hashlib.sha256(repr(known).encode()).hexdigest()
         said.append(f"{study.patients.table} = {digest[:12]}")
     if study.events_path is not None:
         said.append(f"{study.events_path.name} = {hashlib.sha256(study.events_path.read_bytes()).hexdigest()[:12]}")
-    return "\n".join([*said, *study.text.splitlines()])
+    for key, file in study.files.items():
+        if not key.startswith("population"):
+            said.append(f"{key} = {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}")
+    if study.population is None:
+        return "\n".join([*said, *study.text.splitlines()])
+    # Only what is drawn: the same candidates serve other targets.
+    drawn = study.population.model_dump(include={"widen", "vary"})
+    said += [f"population.{key} = {value}" for key, value in drawn.items()]
+    return "\n".join([*said, *without_targets(study.text).splitlines()])
 
 
 def kernel_hash(plan: plans.Plan) -> str:

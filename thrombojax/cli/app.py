@@ -172,6 +172,54 @@ def optimise(
 
 
 @app.command()
+def population(
+    study: options.Study,
+    out: Annotated[Path, options.out("OUT.h5", "Where the weighted patients go.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run, or weigh again with other targets.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    patients: options.Patients = None,
+    precision: options.PrecisionOption = None,
+    backend: options.BackendOption = None,
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")
+    ] = None,
+    audit: Annotated[int, typer.Option(min=0, help="Patients to solve again by the reference; 0 for none.")] = AUDIT,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw targets and weighted patients too.")
+    ] = None,
+) -> None:
+    """Make a virtual population.
+
+    Candidates of the study's cohort, the plausible ones weighted until they match what [population] says of trials.
+    """
+    seconds = None if stop_after is None else options.duration(stop_after)
+    _prepare(study, precision)
+    from thrombojax import populations
+    from thrombojax.cli.progress import Reporter
+
+    with Reporter() as progress:
+        done = populations.run(
+            study,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            patients=patients,
+            precision=precision and precision.value,
+            backend=backend and backend.value,
+            stop_after=seconds,
+            audit=audit,
+            figure=figure,
+            progress=progress,
+        )
+    if done.interrupted:
+        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        raise typer.Exit(1)
+    print(done.summary)
+
+
+@app.command()
 def calibrate(
     file: Annotated[Path, typer.Argument(metavar="CALIBRATION.toml", help="The calibration file.", show_default=False)],
     out: Annotated[Path, options.out("SET.toml", "Where the parameter set goes; its name is the set's.")],

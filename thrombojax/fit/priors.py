@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from thrombojax.dosing.care import sd
-from thrombojax.patients.cohort import Cohort, LogNormal, Normal
+from thrombojax.patients.cohort import Cohort, LogNormal, Normal, Uniform
 
 
 class Prior(NamedTuple):
@@ -58,8 +58,10 @@ def _distribution(cohort: Cohort | None, leaf: str) -> LogNormal | Normal | None
     if cohort is None:
         return None
     if leaf == "count":
-        return cohort.anchor.count if cohort.anchor is not None else None
-    return cohort.vary.get(leaf)
+        said = cohort.anchor.count if cohort.anchor is not None else None
+        return None if isinstance(said, Uniform) else said
+    said = cohort.vary.get(leaf)
+    return None if isinstance(said, Uniform) else said
 
 
 def precision(cohort: Cohort | None, leaves: Sequence[str]) -> np.ndarray:
@@ -70,4 +72,9 @@ def precision(cohort: Cohort | None, leaves: Sequence[str]) -> np.ndarray:
         if pair.pair[0] in at and pair.pair[1] in at:
             i, j = at[pair.pair[0]], at[pair.pair[1]]
             found[i, j] = found[j, i] = pair.r
+    for block in cohort.block if cohort is not None else ():
+        for i, first in enumerate(block.names):
+            for j, second in enumerate(block.names):
+                if first in at and second in at:
+                    found[at[first], at[second]] = block.correlation[i][j]
     return np.linalg.inv(found)

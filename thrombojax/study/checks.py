@@ -16,7 +16,10 @@ from thrombojax.study.sections import MAX_TIMES, spread, times
 
 Given = Mapping[str, Any]
 
-RESERVED = ("arm", "time", "visit", "trial", "patient", "status", "parameters", "ledger", "provenance")
+RESERVED = (
+    "arm", "time", "visit", "trial", "draw", "patient", "status", "prevalence_weight", "parameters", "ledger", "uncertainty",
+    "provenance",
+)  # fmt: skip
 """Names that the results file uses for itself."""
 TIMES = ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds")
 MAX_TRAJECTORIES = 10**12

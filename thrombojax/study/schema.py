@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.study import checks, optimising
+from thrombojax.study import checks, optimising, virtual
 from thrombojax.study.messages import keys, path, problems, shown
 from thrombojax.study.sections import (
     Arm,
@@ -29,6 +29,7 @@ from thrombojax.study.sections import (
     Patients,
     Time,
 )
+from thrombojax.study.virtual import Omega, Population, Uncertainty
 
 SCHEMA = 1
 TABLES: dict[str, type[BaseModel]] = {
@@ -38,12 +39,18 @@ TABLES: dict[str, type[BaseModel]] = {
     "events": Events,
     "fit": Fit,
     "optimise": Optimise,
+    "population": Population,
+    "uncertainty": Uncertainty,
+    "omega": Omega,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
+OPTIONAL = ("events", "fit", "optimise", "population", "uncertainty", "omega")
+"""Tables that are None where a file does not have them."""
 SECTIONS = (
-    "schema", "study", "patients", "observation", "events", "fit", "optimise", "arm", "axis", "time", "endpoint", "output",
+    "schema", "study", "patients", "omega", "uncertainty", "population", "observation", "events", "fit", "optimise", "arm",
+    "axis", "time", "endpoint", "output",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -71,6 +78,9 @@ class Study:
     events: Events | None = None
     fit: Fit | None = None
     optimise: Optimise | None = None
+    population: Population | None = None
+    uncertainty: Uncertainty | None = None
+    omega: Omega | None = None
     placebo_of: int | None = None
 
     @property
@@ -91,6 +101,25 @@ class Study:
     def events_path(self) -> Path | None:
         """The event table, likewise."""
         return None if self.events is None else Path(self.where).parent / self.events.table
+
+    def beside(self, file: str) -> Path:
+        """A file that the study names, found from the study file's folder."""
+        return Path(self.where).parent / file
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that the sections of virtual populations name, by key path."""
+        named: dict[str, str | None] = {}
+        if self.uncertainty is not None:
+            named = {
+                "uncertainty.covariance": self.uncertainty.covariance,
+                "uncertainty.estimates": self.uncertainty.estimates,
+            }
+        if self.omega is not None:
+            named["omega.table"] = self.omega.table
+        for i, target in enumerate(self.population.target if self.population is not None else ()):
+            named[path("population", "target", i, "table")] = target.table
+        return {key: self.beside(file) for key, file in named.items() if file is not None}
 
     def at(self, *parts: str | int) -> str:
         """Where a message points: study.at("arm", 1, "regimen") is `study.toml: arm[2].regimen`."""
@@ -125,6 +154,11 @@ def with_tables(study: Study) -> Study:
         raise InputError(Problem(study.at("patients", "table"), f"there is no file {str(study.table_path)!r}"))
     if study.events_path is not None and not study.events_path.is_file():
         raise InputError(Problem(study.at("events", "table"), f"there is no file {str(study.events_path)!r}"))
+    missing = [(key, file) for key, file in study.files.items() if not file.is_file()]
+    if missing:
+        raise InputError(
+            *(Problem(f"{study.where}: {key}", f"there is no file {str(file)!r}") for key, file in missing)
+        )
     return study
 
 
@@ -172,7 +206,9 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, events, fit, optimise, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, events, fit, optimise, population, uncertainty, omega, time, output = (
+        tables[name] for name in TABLES
+    )
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
@@ -180,6 +216,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     found += checks.recorded(raw)
     found += checks.fit(raw, fit.given)
     found += optimising.check(raw, optimise.given)
+    found += virtual.check(raw)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
     for i, read in enumerate(axes):
@@ -223,6 +260,9 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         events.value if "events" in raw else None,
         fit.value if "fit" in raw else None,
         optimise.value,
+        population.value,
+        uncertainty.value,
+        omega.value,
         placebo_of,
     )
 
@@ -265,7 +305,7 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
-    if raw is None and at[0] in ("events", "fit", "optimise"):
+    if raw is None and at[0] in OPTIONAL:
         return _Read(None, {}, set())
     if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())
