@@ -74,6 +74,10 @@ def run(
     if workers != 1:
         raise InputError(Problem("--workers", f"given {workers}; one process is all there is yet (it uses every core)"))
     study = load(study_path).override(n=patients, precision=precision, backend=backend)
+    if study.population is not None:
+        raise InputError(
+            Problem(study.at("population"), "is made by `thrombojax population`, which runs and weighs it")
+        )
     return run_study(
         study,
         out,

@@ -18,7 +18,7 @@ from .shards import disk_error
 
 TABLES = ("endpoints", "trajectories", "ledger", "observed")
 _ROLES = {
-    "endpoints": ("endpoint", "status"),
+    "endpoints": ("endpoint", "status", "weight"),
     "trajectories": ("trajectory",),
     "ledger": ("trajectory",),
     "observed": ("covariate", "trajectory"),
@@ -57,10 +57,10 @@ def export(
 ) -> int:
     """Writes a tidy table to OUT (.csv or .parquet) and returns its number of rows.
 
-    what: 'endpoints', one row per study axis, arm, trial (if the study has replicates) and patient, with the status and,
-    if asked, the parameters; 'trajectories', one row per time too; 'ledger', one row per visit, a patient's visits one
-    after another, with decisions in words; or 'observed', one row per observation of an event table, with what is predicted
-    for it. A number that is missing is an empty cell (null).
+    what: 'endpoints', one row per study axis, arm, draw or trial (if the study has them) and patient, with the status, the
+    patient's weight (if patients have weights) and, if asked, the parameters; 'trajectories', one row per time too; 'ledger', one
+    row per visit, a patient's visits one after another, with decisions in words; or 'observed', one row per observation of an
+    event table, with what is predicted for it. A number that is missing is an empty cell (null).
     Raises InputError for a wrong source, kind of table or output; RunError for a full disk or without pyarrow.
     """
     path, out = Path(path), Path(out)
@@ -101,14 +101,14 @@ def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
         for name, d in found.items()
         if _role(d) in _ROLES[what] and name.rpartition("/")[0] == group and dims(d)[-1:] == (PATIENT,)
     }
-    if not main:
+    if not any(_role(d) != "weight" for d in main.values()):
         raise InputError(Problem(str(path), f"holds no {what}{_HINTS.get(what, '')}"))
     used = {dim for dataset in main.values() for dim in dims(dataset)}
     # The file lists its scales in the order in which the layout wrote them.
     order = [name for name in file if name in used and isinstance(file[name], h5py.Dataset) and file[name].is_scale]
     width = min((d.chunks[-1] for d in main.values() if d.chunks), default=4096)
     if what != "endpoints":
-        status = {n: d for n, d in found.items() if _role(d) == "status" and set(dims(d)) <= used}
+        status = {n: d for n, d in found.items() if _role(d) in ("status", "weight") and set(dims(d)) <= used}
         main = {**main, **status}
     extra = {}
     if parameters:

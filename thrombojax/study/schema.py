@@ -229,7 +229,8 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     found += checks.names(arms_given, axes_given, endpoints_given, output.given)
     if "visits" not in time.wrong:
         found += checks.responses(endpoints_given, time.given, days)
-    found += checks.size(patients.given.get("n"), len(arms), axes_given)
+    draws = uncertainty.given.get("draws", 1)
+    found += checks.size(patients.given.get("n"), len(arms) * (draws if isinstance(draws, int) else 1), axes_given)
     found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
     if "arm" not in raw and "events" not in raw:
         found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))

@@ -1,5 +1,6 @@
 """Patients of [population], [omega] and [uncertainty], and those of a population that was made before."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from thrombojax.errors import InputError, Problem
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import estimates, population
-from thrombojax.patients.cohort import COUNT, Cohort, Uniform
+from thrombojax.patients.cohort import COUNT, Cohort, Uniform, typical
 from thrombojax.patients.draw import normal
 from thrombojax.patients.population import Patients
 from thrombojax.patients.proposal import widened, with_omega
@@ -20,6 +21,10 @@ from thrombojax.study.schema import Study, parse
 
 ALIKE = 1e-4
 """Largest relative difference of a parameter between a population's file, in float32, and the patient who is drawn again."""
+
+
+OUTSIDE = 0.05
+"""Share of draws that may leave the plausible range of a parameter."""
 
 
 class Weighted(NamedTuple):
@@ -50,6 +55,8 @@ def written(file: Path) -> tuple[Study, np.ndarray]:
 def checked(file: Path, patients: Patients, model: Model, at: np.ndarray) -> None:
     """Raises InputError where patients who are drawn again are not those of the file."""
     drawn = population.values(patients, model)
+    if COUNT in drawn and patients.cohort is not None and patients.cohort.anchor is not None:
+        del drawn[patients.cohort.anchor.unknown]  # which is solved for later
     with reading(file) as found:
         group = found.get("parameters", {})
         for leaf in (leaf for leaf in group if leaf in drawn and leaf != PATIENT):
@@ -93,7 +100,7 @@ def recipe(study: Study, cohort: Cohort, known: Catalogue) -> Cohort:
         elif leaf == COUNT and anchor is None:
             problems.append(Problem(where, f"the cohort {cohort.name!r} is not drawn by its count"))
         elif not study.patients.implausible and not low <= one.low <= one.high <= high:
-            message = f"is from {one.low:g} to {one.high:g}; plausible: {low:g} to {high:g} {unit}".rstrip(" 1")
+            message = f"is from {one.low:g} to {one.high:g}; plausible: {_span(low, high, unit)}"
             problems.append(Problem(where, f"{message}; `implausible = true` in [patients] allows any value"))
         ranges[leaf] = Uniform(kind=one.kind, low=one.low, high=one.high, source=study.where)
     if problems:
@@ -121,6 +128,34 @@ def _leaves(
     if problems:
         raise InputError(*problems)
     return leaves
+
+
+def _plausible(
+    study: Study, found: Mapping[str, np.ndarray], cohort: Cohort | None, model: Model, known: Catalogue
+) -> None:
+    """Raises InputError where a typical value, as far off as in one draw of twenty or more, is one that nobody has."""
+    if study.patients.implausible:
+        return
+    defaults = {leaf: float(v) for leaf, v in struct.as_dict(model.defaults).items()}
+    middle = typical(cohort, defaults) if cohort is not None else {leaf: np.array([v]) for leaf, v in defaults.items()}
+    problems = []
+    for leaf, factors in found.items():
+        low, high, unit = known.ranges.get(leaf, (-np.inf, np.inf, ""))
+        if leaf not in middle:
+            continue
+        values = middle[leaf] * factors
+        out = np.mean((values < low) | (values > high))
+        if out > OUTSIDE:
+            made = f"{values.min():.3g} to {values.max():.3g}, {100 * out:.0f} % of draws outside of what is plausible"
+            message = f"makes the typical {leaf} {made}, {_span(low, high, unit)}"
+            message += "; `implausible = true` in [patients] allows any value"
+            problems.append(Problem(study.at("uncertainty"), message))
+    if problems:
+        raise InputError(*problems)
+
+
+def _span(low: float, high: float, unit: str) -> str:
+    return f"{low:g} to {high:g}" + ("" if unit == "1" else f" {unit}")
 
 
 def _with_omega(study: Study, cohort: Cohort, known: Catalogue) -> Cohort:
@@ -168,6 +203,7 @@ def uncertain(study: Study, cohort: Cohort | None, model: Model, known: Catalogu
             covariance = covariance / np.outer(at, at)  # of logarithms, to first order
         z = np.stack([normal(study.head.seed, f"uncertainty/{leaf}", index) for leaf in leaves])
         found = dict(zip(leaves, np.exp(estimates.root(str(file), covariance) @ z), strict=True))
+    _plausible(study, found, cohort, model, known)
     if not set(found) & set(own):
         raise InputError(Problem(study.at("uncertainty"), f"{', '.join(found)}: of drugs that no arm gives"))
     return {leaf: factors for leaf, factors in found.items() if leaf in own}
