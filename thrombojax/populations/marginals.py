@@ -13,8 +13,8 @@ from scipy import stats
 
 from thrombojax.populations.weights import share_below
 
-BINS = 20
-"""Bins of equal mass whose shares are asked of weights: where they are met the distance is below 1 / BINS."""
+BOUNDS = np.array([0.01, *(np.arange(1, 20) / 20), 0.99])
+"""Quantiles whose shares below are asked of weights: where they are met the distance is below 1 / 20, whatever lies between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def distribution(kind: str, mean: float, sd: float, low: float = -np.inf, high: 
     def cdf(x: np.ndarray) -> np.ndarray:
         return np.clip((whole.cdf(x) - first) / (last - first), 0.0, 1.0)
 
-    inner = whole.ppf(first + np.arange(1, BINS) / BINS * (last - first))
+    inner = whole.ppf(first + BOUNDS * (last - first))
     edges = np.array([*([low] if first > 0 else []), *inner, *([high] if last < 1 else [])])
     span = f" from {low:g} to {high:g}" if first > 0 and last < 1 else f" from {low:g}" if first > 0 else ""
     span = f" up to {high:g}" if not first > 0 and last < 1 else span
@@ -83,7 +83,7 @@ def histogram(edges: Sequence[float], shares: Sequence[float]) -> Marginal:
         return np.interp(x, at, below)
 
     first = np.r_[True, np.diff(below) > 0]
-    fine = np.interp(np.arange(1, BINS) / BINS, below[first], at[first])
+    fine = np.interp(BOUNDS, below[first], at[first])
     chosen = np.unique([*at, *fine])
     return Marginal(f"{len(shares)} bins from {at[0]:g} to {at[-1]:g}", chosen, cdf(chosen), cdf=cdf, left=cdf)
 
@@ -98,9 +98,10 @@ def observed(values: np.ndarray) -> Marginal:
     def left(x: np.ndarray) -> np.ndarray:
         return np.searchsorted(seen, x, side="left") / len(seen)
 
-    edges = np.unique(np.quantile(seen, np.arange(1, BINS) / BINS, method="inverted_cdf"))
+    edges = np.unique(np.quantile(seen, BOUNDS, method="inverted_cdf"))
     said = f"{len(seen)} observed, mean {seen.mean():.4g}, SD {seen.std():.3g}"
-    return Marginal(said, edges, cdf(edges), cdf=cdf, left=left)
+    # The middle of each step: neither half of it is asked of patients who have other values than were seen.
+    return Marginal(said, edges, 0.5 * (cdf(edges) + left(edges)), cdf=cdf, left=left)
 
 
 def features(of: Marginal, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

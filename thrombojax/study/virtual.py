@@ -13,6 +13,7 @@ from thrombojax.study.sections import _A_NUMBER, MAX_POINTS, Number, Text, _flat
 
 Given = Mapping[str, Any]
 File = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+Pair = Annotated[tuple[Number, Number], Field(strict=False)]
 _A_FILE = "the path of a file, relative to the study file"
 
 
@@ -37,9 +38,9 @@ class Target(_Section):
     high: Number | None = Field(None, description=_A_NUMBER)
     share: Number | None = Field(None, ge=0, le=1, description="a share from 0 to 1")
     at_least: Number | None = Field(None, description=_A_NUMBER)
-    quantiles: (
-        Annotated[tuple[tuple[Number, Number], ...], Field(strict=False, min_length=1, max_length=1000)] | None
-    ) = Field(None, description="a list of pairs of a probability and a value, such as [[0.25, 12], [0.5, 18]]")
+    quantiles: Annotated[tuple[Pair, ...], Field(strict=False, min_length=1, max_length=1000)] | None = Field(
+        None, description="a list of pairs of a probability and a value, such as [[0.25, 12], [0.5, 18]]"
+    )
     edges: Annotated[tuple[Number, ...], Field(strict=False, min_length=2, max_length=1001)] | None = Field(
         None, description="a list of 2 to 1001 ascending numbers"
     )
