@@ -12,13 +12,30 @@ from thrombojax.patients import estimates
 CL, V, BETWEEN = 0.401**2, 0.483**2, 0.547 * 0.401 * 0.483
 OMEGA = np.array([[CL, BETWEEN], [BETWEEN, V]])
 
-EXT = f"""TABLE NO.     1: First Order Conditional Estimation with Interaction: Goal Function=MINIMUM VALUE OF OBJECTIVE FUNCTION
- ITERATION    THETA1       THETA2       SIGMA(1,1)   OMEGA(1,1)   OMEGA(2,1)   OMEGA(2,2)   OMEGA(3,1)   OMEGA(3,2)   OMEGA(3,3)   OBJ
-            0  5.00000E-01  9.00000E+00  4.00000E-02  9.00000E-02  1.00000E-03  9.00000E-02  0.00000E+00  0.00000E+00  0.00000E+00    3217.48
-           12  6.68000E-01  8.76000E+00  3.00000E-02  {CL:.5E}  {BETWEEN:.5E}  {V:.5E}  0.00000E+00  0.00000E+00  0.00000E+00    2861.07
-  -1000000000  6.68000E-01  8.76000E+00  3.00000E-02  {CL:.5E}  {BETWEEN:.5E}  {V:.5E}  0.00000E+00  0.00000E+00  0.00000E+00    2861.07
-  -1000000001  2.10000E-02  4.10000E-01  2.00000E-03  1.90000E-02  1.10000E-02  2.90000E-02  1.00000E+10  1.00000E+10  1.00000E+10    0.00
-"""
+COLUMNS = (
+    "THETA1",
+    "THETA2",
+    "SIGMA(1,1)",
+    "OMEGA(1,1)",
+    "OMEGA(2,1)",
+    "OMEGA(2,2)",
+    "OMEGA(3,1)",
+    "OMEGA(3,2)",
+    "OMEGA(3,3)",
+)
+ROWS = {
+    0: (0.5, 9.0, 0.04, 0.09, 0.001, 0.09, 0, 0, 0, 3217.48),
+    12: (0.668, 8.76, 0.03, CL, BETWEEN, V, 0, 0, 0, 2861.07),
+    -1000000000: (0.668, 8.76, 0.03, CL, BETWEEN, V, 0, 0, 0, 2861.07),
+    -1000000001: (0.021, 0.41, 0.002, 0.019, 0.011, 0.029, 1e10, 1e10, 1e10, 0),
+}
+EXT = "\n".join(
+    [
+        "TABLE NO.     1: First Order Conditional Estimation with Interaction: Goal Function=MINIMUM VALUE OF OBJECTIVE FUNCTION",
+        " ITERATION    " + "".join(f"{name:<13}" for name in (*COLUMNS, "OBJ")),
+        *(f"{k:>13}" + "".join(f"{value:13.5E}" for value in row) for k, row in ROWS.items()),
+    ]
+)
 COV = """TABLE NO.     1: First Order Conditional Estimation: Goal Function=MINIMUM VALUE OF OBJECTIVE FUNCTION: Problem=1
  NAME             THETA1       THETA2       SIGMA(1,1)   OMEGA(1,1)
  THETA1       1.00000E+00  0.00000E+00  0.00000E+00  0.00000E+00

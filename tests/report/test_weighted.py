@@ -1,4 +1,4 @@
-"""Weights in percentiles, shares, means and predictive checks: against NumPy, and against patients who are there several times."""
+"""Weights in percentiles, shares, means and predictive checks: against NumPy, and against patients who are there repeatedly."""
 
 import h5py
 import numpy as np
