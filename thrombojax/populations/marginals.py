@@ -7,9 +7,11 @@ where both are known; of moments, differences in standard deviations.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import root
 
 from thrombojax.populations.weights import share_below
 
@@ -56,12 +58,11 @@ def moments(mean: float, sd: float | None) -> Marginal:
 
 
 def distribution(kind: str, mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> Marginal:
-    """kind: normal or log-normal, with that mean and SD before it is cut to [low, high]."""
-    if kind == "normal":
-        whole = stats.norm(mean, sd)
-    else:
-        variance = np.log1p((sd / mean) ** 2)
-        whole = stats.lognorm(np.sqrt(variance), scale=mean * np.exp(-0.5 * variance))
+    """kind: normal or log-normal, cut to [low, high]; mean and SD are of what is left, as a trial reports its patients.
+
+    Raises ValueError where no such distribution has them.
+    """
+    whole = _cut(kind, mean, sd, low, high)
     first, last = float(whole.cdf(low)), float(whole.cdf(high))
 
     def cdf(x: np.ndarray) -> np.ndarray:
@@ -72,6 +73,44 @@ def distribution(kind: str, mean: float, sd: float, low: float = -np.inf, high: 
     span = f" from {low:g} to {high:g}" if first > 0 and last < 1 else f" from {low:g}" if first > 0 else ""
     span = f" up to {high:g}" if not first > 0 and last < 1 else span
     return Marginal(f"{kind}, mean {mean:g}, SD {sd:g}{span}", edges, cdf(edges), cdf=cdf, left=cdf)
+
+
+def _cut(kind: str, mean: float, sd: float, low: float, high: float) -> Any:
+    """The distribution whose part between low and high has that mean and SD."""
+    if kind == "normal":
+        centre, spread = mean, sd
+    else:
+        spread = float(np.sqrt(np.log1p((sd / mean) ** 2)))
+        centre = float(np.log(mean) - 0.5 * spread**2)
+
+    def frozen(x: Sequence[float]) -> Any:
+        s = spread * np.exp(x[1])
+        return (
+            stats.norm(centre + spread * x[0], s)
+            if kind == "normal"
+            else stats.lognorm(s, scale=np.exp(centre + spread * x[0]))
+        )
+
+    if not np.isfinite(high) and not (np.isfinite(low) if kind == "normal" else low > 0):
+        return frozen((0.0, 0.0))
+
+    def off(x: np.ndarray) -> list[float]:
+        """Difference of mean and SD, in SDs: integrals of values over equal parts of the probability."""
+        d = frozen(x.tolist())
+        first, last = d.cdf(low), d.cdf(high)
+        values = d.ppf(first + _MIDDLES * (last - first))
+        return [float(values.mean() - mean) / sd, float(values.std()) / sd - 1.0]
+
+    with np.errstate(all="ignore"):
+        found = root(off, [0.0, 0.0])
+    if not (found.success and np.abs(found.fun).max() < 1e-6 and np.abs(found.x).max() < 20):
+        raise ValueError(
+            f"no {kind} distribution cut to {low:g} to {high:g} has a mean of {mean:g} and an SD of {sd:g}"
+        )
+    return frozen(found.x.tolist())
+
+
+_MIDDLES = (np.arange(4000) + 0.5) / 4000
 
 
 def histogram(edges: Sequence[float], shares: Sequence[float]) -> Marginal:
