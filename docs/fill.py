@@ -7,6 +7,7 @@ README is made by `make figures`.
 import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
+POPULATION = "sweeps/cld-procedure-virtual-population.toml"
 RULE = "sweeps/itp-romiplostim-rule.toml"
 CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
@@ -287,6 +289,39 @@ def optimised() -> str:
         return fenced(said.replace(f"{folder}/rule.h5", "out/rule.h5").partition("\n\noptimised in")[0])
 
 
+@functools.cache
+def _populations() -> tuple[str, str]:
+    """What `thrombojax population` prints of the liver study, and `thrombojax run` of the example that takes its patients."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = command("population", POPULATION, "-o", f"{folder}/cld.h5").replace(f"{folder}/", "out/")
+        shutil.copy(DOCS / "examples" / "cld-doses.toml", folder)
+        used = command("run", f"{folder}/cld-doses.toml", "-o", f"{folder}/doses.h5").replace(f"{folder}/", "out/")
+    return fenced(made), fenced(used)
+
+
+def unmet() -> str:
+    """What `thrombojax population` says of a target that it cannot meet."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = (ROOT / POPULATION).read_text(encoding="utf-8")
+        wide = text.replace("mean = 0.56\n", 'mean = 0.56\nsd = 0.39\ndistribution = "log-normal"\n')
+        assert wide != text
+        (Path(folder) / "study.toml").write_text(wide, encoding="utf-8")
+        words = ("population", f"{folder}/study.toml", "-o", f"{folder}/cld.h5", "--audit", "0")
+        done = subprocess.run([sys.executable, "-m", "thrombojax", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    return fenced(
+        "\n".join(line for line in done.stderr.replace(f"{folder}/", "").splitlines() if "patients/s" not in line)
+    )
+
+
+def populated() -> str:
+    return _populations()[0]
+
+
+def nested() -> str:
+    return _populations()[1]
+
+
 def descents() -> str:
     """What `python -m benchmarks.optimise` measured, as committed."""
     found = json.loads((ROOT / "benchmarks" / "results" / "optimise-2-core-x86-64.json").read_text(encoding="utf-8"))
@@ -306,7 +341,7 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, descents,
+    fitted, refit, calibrated, optimised, descents, populated, nested, unmet,
 )  # fmt: skip
 
 
