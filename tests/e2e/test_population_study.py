@@ -245,3 +245,50 @@ def test_percentiles_of_patients_have_intervals_over_draws(run):
         low, middle, high = np.percentile(np.percentile(values, percent, axis=1), (5, 50, 95))
         assert f"{middle:.3g} [{low:.3g}, {high:.3g}]" in said.out
     assert studies.here("report", out, "-o", Path(out).with_suffix(".png")).status == 0
+
+
+PLAIN = {name: section for name, section in STUDY.items() if name != "population"}
+OMEGA = "eta.cl,eta.k\neta.cl,0.09,-0.03\neta.k,-0.03,0.04\n".replace("eta.cl,eta.k", ",eta.cl,eta.k", 1)
+
+
+def test_variation_of_a_fit_takes_the_cohorts_place(results):
+    """The file of patients.csv is nlmixr2's omega: 4000 patients have its covariance, whatever the cohort says."""
+    omega = {"table": "patients.csv", "names": {"eta.k": "maturation", "eta.cl": "clearance"}}
+    found = results(studies.changed(PLAIN, patients={"n": 4000}, omega=omega, arm=ARMS[:1]), table=OMEGA)
+    logs = np.log([found["parameters/clearance"], found["parameters/maturation"]])
+    np.testing.assert_allclose(np.cov(logs), [[0.09, -0.03], [-0.03, 0.04]], atol=0.006)
+    np.testing.assert_allclose(np.exp(logs[0].mean()), 4.8, rtol=0.02)
+
+
+def test_uncertainty_of_a_fit_has_its_covariance(results, tmp_path):
+    """NONMEM's covariance of estimates, made relative by its estimates: 200 draws."""
+    (tmp_path / "run.ext").write_text(" ITERATION THETA1 THETA2 OBJ\n -1000000000 4.0 2.0 99.5\n")
+    uncertainty = {
+        "draws": 200, "covariance": "patients.csv", "estimates": "run.ext",
+        "names": {"THETA2": "maturation", "THETA1": "clearance"},
+    }  # fmt: skip
+    table = "TABLE NO. 1: a method\n NAME THETA1 THETA2\n THETA1 0.16 0.04\n THETA2 0.04 0.04\n"
+    found = results(studies.changed(PLAIN, patients={"n": 2}, uncertainty=uncertainty, arm=ARMS[:1]), table=table)
+    logs = np.log([found["uncertainty/clearance.factor"], found["uncertainty/maturation.factor"]])
+    np.testing.assert_allclose(np.cov(logs), [[0.01, 0.005], [0.005, 0.01]], atol=0.003)
+    assert found["day_28"].shape == (1, 200, 2)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"omega": {"table": "patients.csv", "names": {"eta.ka": "clearance"}}}, ("no random effect 'eta.ka'", "did you mean")),
+        ({"omega": {"table": "patients.csv", "names": {"eta.k": "clearence"}}}, ("omega.names.eta.k", "'clearance'?")),
+        ({"omega": {"table": "omega.csv", "names": {"eta.k": "clearance"}}}, ("omega.table", "there is no file")),
+        ({"omega": {"table": "patients.csv", "names": {"eta.k": "clearance", "eta.cl": "clearance"}}}, ("given twice",)),
+        ({"uncertainty": {"draws": 3}}, ("needed: cv or covariance",)),
+        ({"uncertainty": {"draws": 1, "cv": {"clearance": 0.2}}}, ("uncertainty.draws: given 1",)),
+        ({"uncertainty": {"draws": 50, "cv": {"clearance": 4.0}}}, ("draws outside of what is plausible",)),
+        ({"uncertainty": {"draws": 3, "cv": {"clearance": 0.2}}, "patients": {"trials": 2}}, ("patients.trials",)),
+        ({"uncertainty": {"draws": 3, "covariance": "patients.csv", "names": {"eta.q": "clearance"}}}, ("no estimate 'eta.q'",)),
+    ],
+)  # fmt: skip
+def test_wrong_variation_and_uncertainty_are_refused(run, sections, words):
+    said, out = run(studies.changed(PLAIN, **sections), table=OMEGA)
+    studies.assert_refused(said, *words)
+    assert not out.exists()

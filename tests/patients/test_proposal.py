@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from thrombojax.fit import priors
 from thrombojax.models import registry
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.cohort import COUNT, LogNormal, Uniform
@@ -90,6 +91,8 @@ def test_an_omega_block_takes_the_place_of_the_cohorts(itp):
     assert isinstance(found.vary[V], LogNormal)
     assert found.vary[V].median == itp.vary[V].median
     assert not found.correlation
+    wanted = np.linalg.inv([[1.0, -0.5], [-0.5, 1.0]])
+    np.testing.assert_allclose(priors.precision(found, ["romiplostim.potency", V]), wanted)  # what fits take from it
     drawn = cohorts.sample(found, DEFAULTS, 4, INDEX)
     logs = np.log(np.stack([drawn[V], drawn["romiplostim.potency"]]))
     np.testing.assert_allclose(np.cov(logs), omega, atol=0.004)
