@@ -61,7 +61,7 @@ def _panel(ax: Any, row: Row, plain: np.ndarray, weights: np.ndarray) -> None:
         shares = [1.0 - share_below(row.values, w, marginal.edges, True)[0] for w in (plain, weights)]
         ax.barh(["plausible", "weighted"], shares, color=[GREY, BLUE])
         ax.axvline(1.0 - marginal.below[0], color=INK, lw=1.2, ls="--")
-        ax.set(xlim=(0, 1), xlabel=f"share at {marginal.edges[0]:g} or more")
+        ax.set(xlim=(0, 1), xlabel=f"share of patients; target {marginal.said}")
         ax.xaxis.label.set_size(8)
         return
     finite = row.values[np.isfinite(row.values)]

@@ -146,7 +146,7 @@ def asked(study: Study, i: int, given: Candidates, good: np.ndarray) -> tuple[st
 def marginal(study: Study, target: Target, where: str) -> Marginal:
     """What a target says. Raises InputError for a table that cannot be read."""
     if target.share is not None:
-        return marginals.share(target.share, 0.5 if target.at_least is None else target.at_least)
+        return marginals.share(target.share, target.at_least)
     if target.quantiles is not None:
         return marginals.quantiles(target.quantiles)
     if target.edges is not None and target.shares is not None:

@@ -41,9 +41,10 @@ class Marginal:
         return self.strict
 
 
-def share(of: float, at_least: float) -> Marginal:
-    """A share of patients with so much at least."""
-    return Marginal(f"{100 * of:g} % at {at_least:g} or more", np.array([at_least]), np.array([1.0 - of]), strict=True)
+def share(of: float, at_least: float | None = None) -> Marginal:
+    """A share of patients with so much at least; of a yes/no endpoint, of those whose value is 1."""
+    said = f"{100 * of:g} %" + ("" if at_least is None else f" at {at_least:g} or more")
+    return Marginal(said, np.array([0.5 if at_least is None else at_least]), np.array([1.0 - of]), strict=True)
 
 
 def quantiles(pairs: Sequence[tuple[float, float]]) -> Marginal:
