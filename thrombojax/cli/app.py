@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from thrombojax.cli import bench, options
+from thrombojax.cli.population import population
 from thrombojax.cli.validate import validate
 from thrombojax.models import DEFAULT_SET
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.add_typer(bench.app, name="bench")
 app.command()(validate)
+app.command()(population)
 
 
 def _version(wanted: bool) -> None:
@@ -169,54 +171,6 @@ def optimise(
     print(done.summary)
     if not done.feasible:
         raise typer.Exit(1)
-
-
-@app.command()
-def population(
-    study: options.Study,
-    out: Annotated[Path, options.out("OUT.h5", "Where the weighted patients go.")],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run, or weigh again with other targets.")
-    ] = False,
-    overwrite: options.Overwrite = False,
-    patients: options.Patients = None,
-    precision: options.PrecisionOption = None,
-    backend: options.BackendOption = None,
-    stop_after: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")
-    ] = None,
-    audit: Annotated[int, typer.Option(min=0, help="Patients to solve again by the reference; 0 for none.")] = AUDIT,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw targets and weighted patients too.")
-    ] = None,
-) -> None:
-    """Make a virtual population.
-
-    Candidates of the study's cohort, the plausible ones weighted until they match what [population] says of trials.
-    """
-    seconds = None if stop_after is None else options.duration(stop_after)
-    _prepare(study, precision)
-    from thrombojax import populations
-    from thrombojax.cli.progress import Reporter
-
-    with Reporter() as progress:
-        done = populations.run(
-            study,
-            out,
-            resume=resume,
-            overwrite=overwrite,
-            patients=patients,
-            precision=precision and precision.value,
-            backend=backend and backend.value,
-            stop_after=seconds,
-            audit=audit,
-            figure=figure,
-            progress=progress,
-        )
-    if done.interrupted:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
-        raise typer.Exit(1)
-    print(done.summary)
 
 
 @app.command()

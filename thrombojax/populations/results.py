@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def run(
     backend: str | None = None,
     stop_after: float | None = None,
     audit: int = 256,
+    model_file: str | Path | None = None,
     figure: str | Path | None = None,
     progress: Callable[[execute.Progress], None] | None = None,
 ) -> Done:
@@ -78,11 +80,11 @@ def run(
         from thrombojax.populations import figure as pictures
 
         pictures.place(Path(figure))
-    plan = plans.make(study)
+    plan = plans.make(study, None if model_file is None else str(model_file))
     names(plan)
     first = candidates_file(out)
-    ended = api.run_study(study, first, resume=resume, overwrite=overwrite and not resume, stop_after=stop_after, audit=audit,
-                          progress=progress)  # fmt: skip
+    ended = api.run_study(study, first, resume=resume, overwrite=overwrite and not resume, stop_after=stop_after,
+                          audit=audit, model_file=model_file, progress=progress)  # fmt: skip
     if ended.interrupted:
         return Done(out, True, None, "")
     try:
@@ -107,8 +109,9 @@ def names(plan: Plan) -> None:
     nobody = Candidates(baseline, ends, one > 0, 0 * one, {})
     found: list[Problem] = []
     assert plan.study.population is not None
-    checks: list[Callable[[], object]] = [lambda: make.plausibility(plan.study, nobody)]
-    checks += [lambda i=i: make.asked(plan.study, i, nobody, one > 0) for i in range(len(plan.study.population.target))]  # type: ignore[misc]
+    checks: list[Callable[[], object]] = [partial(make.plausibility, plan.study, nobody)]
+    for i in range(len(plan.study.population.target)):
+        checks.append(partial(make.asked, plan.study, i, nobody, one > 0))
     for check in checks:
         try:
             check()
