@@ -294,7 +294,9 @@ def optimised() -> str:
 def _populations() -> tuple[str, str]:
     """What `thrombojax population` prints of the liver study, and `thrombojax run` of the example that takes its patients."""
     with tempfile.TemporaryDirectory() as folder:
-        made = command("population", POPULATION, "-o", f"{folder}/cld.h5").replace(f"{folder}/", "out/")
+        picture = DOCS / "figures" / "virtual-population.png"
+        made = command("population", POPULATION, "-o", f"{folder}/cld.h5", "--figure", str(picture))
+        made = made.replace(f"{folder}/", "out/")
         shutil.copy(DOCS / "examples" / "cld-doses.toml", folder)
         used = command("run", f"{folder}/cld-doses.toml", "-o", f"{folder}/doses.h5").replace(f"{folder}/", "out/")
     return fenced(made), fenced(used)

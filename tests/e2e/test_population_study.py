@@ -5,6 +5,7 @@ import json
 import tomllib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import studies
@@ -194,12 +195,26 @@ def test_each_command_says_which_is_for_what(tmp_path, made, run):
     assert said.status == 0, said.err
     said, _ = run({**plain, "patients": {"table": str(out)}})
     studies.assert_refused(said, "is no virtual population")
+    said, weighted = run(use(made, patients={"n": 10}))
+    assert said.status == 0, said.err
+    said, _ = run(use(made, patients={"table": str(weighted.rename(tmp_path / "weighted.h5"))}))
+    studies.assert_refused(said, "is no virtual population")
     said, _ = run(use(made, patients={"n": 5000}))
     studies.assert_refused(said, "plausible patients; the study's n asks for 5000")
     said, _ = run(use(made, study={"model": "wang2010"}, arm=ARMS[:1]))
     studies.assert_refused(said, "study.model", "petrov2024")
     said, _ = run(use(made, patients={"trials": 2}))
     studies.assert_refused(said, "does not go with patients who have weights")
+
+
+def test_patients_who_would_be_others_are_refused(made, run, tmp_path):
+    """As after a change of what draws them: the file's parameters are not those that come out now."""
+    other = tmp_path / "other.h5"
+    other.write_bytes(made[1].read_bytes())
+    with h5py.File(other, "r+") as file:
+        file["parameters/clearance"][...] *= 1.01
+    said, _ = run(use(made, patients={"table": str(other)}))
+    studies.assert_refused(said, "other values of clearance", "make it again")
 
 
 def test_only_what_weighs_is_left_out_of_a_study():

@@ -15,7 +15,7 @@ from thrombojax.patients.draw import normal
 from thrombojax.patients.population import Patients
 from thrombojax.patients.proposal import widened, with_omega
 from thrombojax.store.layout import PATIENT, WEIGHT
-from thrombojax.store.results import SIGNATURE, reading
+from thrombojax.store.results import SIGNATURE, damage, reading
 from thrombojax.study.catalogue import Catalogue, resolve, unresolved
 from thrombojax.study.schema import Study, parse
 
@@ -43,13 +43,14 @@ def is_population(file: Path) -> bool:
 
 def written(file: Path) -> tuple[Study, np.ndarray]:
     """The study of a population's file and the weights of its candidates. Raises InputError for another results file."""
-    with reading(file) as found:
+    with reading(file) as found, damage(file):
         text = str(found["provenance"].attrs.get("study", ""))
-        if WEIGHT not in found or "[population]" not in text:
+        study = parse(text, str(file)) if WEIGHT in found else None
+        if study is None or study.population is None:  # weights alone: results of a study of such patients
             raise InputError(Problem(str(file), "is no virtual population; `thrombojax population` writes one"))
         weights = np.asarray(found[WEIGHT][...], float)
         seed, n = int(found["provenance"].attrs["seed"]), len(found[PATIENT])
-    return parse(text, str(file)).override(seed=seed, n=n), weights
+    return study.override(seed=seed, n=n), weights
 
 
 def checked(file: Path, patients: Patients, model: Model, at: np.ndarray) -> None:
