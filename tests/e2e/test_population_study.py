@@ -307,3 +307,14 @@ def test_wrong_variation_and_uncertainty_are_refused(run, sections, words):
     said, out = run(studies.changed(PLAIN, **sections), table=OMEGA)
     studies.assert_refused(said, *words)
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_the_shipped_population_matches_its_trials(tmp_path):
+    """With a fifth of its candidates: every distance below 0.05, more than a tenth of the plausible patients effective."""
+    study = studies.REPO / "sweeps" / "cld-procedure-virtual-population.toml"
+    said = studies.here("population", study, "-o", tmp_path / "vp.h5", "--patients", 4000, "--audit", 0)
+    assert said.status == 0, said.err
+    noted = provenance(tmp_path / "vp.h5")
+    assert all(t["distance"] < 0.05 for t in json.loads(noted["population_targets"]))
+    assert noted["population_effective"] > 0.1 * noted["population_plausible"]

@@ -230,7 +230,7 @@ def facts_text(results: Results, drawn: bool) -> list[str]:
         parts.append("not audited")
     times = 1 if results.time is None else len(results.time.values)
     for size, what, said in ((trajectory_sample(times), "bands", drawn), (ENDPOINT_SAMPLE, "percentiles", True)):
-        if said and results.people > size:
+        if said and (results.patients if results.nested else results.people) > size:
             parts.append(f"{what} from {grouped(size)} evenly chosen patients per cell")
     return parts
 
