@@ -116,9 +116,9 @@ def run(
     print(outcome.summary)
 
 
-def resume_command(study: Path, out: Path, given: Mapping[str, object]) -> str:
+def resume_command(study: Path, out: Path, given: Mapping[str, object], command: str = "run") -> str:
     """The command that goes on with a run, as a shell reads it; given: its other options, None or False if not used."""
-    words = ["thrombojax", "run", str(study), "-o", str(out), "--resume"]
+    words = ["thrombojax", command, str(study), "-o", str(out), "--resume"]
     for name, value in given.items():
         words += [name] if value is True else [] if value is None or value is False else [name, str(value)]
     return shlex.join(words)
@@ -168,6 +168,68 @@ def optimise(
     )
     print(done.summary)
     if not done.feasible:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sensitivity(
+    study: options.Study,
+    out: Annotated[Path, options.out("OUT.h5", "Where indices and the stored sample go.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run; start if there is none.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    precision: options.PrecisionOption = None,
+    backend: options.BackendOption = None,
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")
+    ] = None,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Resume although the software or the device has changed.")
+    ] = False,
+    model_file: Annotated[
+        Path | None, typer.Option("--model-file", metavar="M.py", help="A Python file that defines a model.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw the indices too.")
+    ] = None,
+) -> None:
+    """Find what decides the endpoints.
+
+    What [sensitivity] asks for: Sobol' indices with intervals, derivatives, screening, correlations.
+    """
+    seconds = None if stop_after is None else options.duration(stop_after)
+    _prepare(study, precision)
+    from thrombojax.cli.progress import Reporter
+    from thrombojax.sensitivity import results
+
+    with Reporter() as progress:
+        outcome = results.run(
+            study,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            precision=precision and precision.value,
+            backend=backend and backend.value,
+            stop_after=seconds,
+            allow_mixed=allow_mixed,
+            model_file=model_file,
+            figure=figure,
+            progress=progress,
+        )
+    if outcome.interrupted:
+        given = {
+            "--precision": precision,
+            "--backend": backend,
+            "--stop-after": stop_after,
+            "--allow-mixed": allow_mixed,
+            "--model-file": model_file,
+            "--figure": figure,
+        }
+        print(f"interrupted; to go on: {resume_command(study, out, given, 'sensitivity')}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(outcome.summary)
+    if outcome.constant:
         raise typer.Exit(1)
 
 

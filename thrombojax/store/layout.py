@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 PATIENT = "patient"
-ROLES = ("endpoint", "trajectory", "status", "parameter", "covariate")
+ROLES = ("endpoint", "trajectory", "status", "parameter", "covariate", "index")
 COMPRESSIONS = ("gzip", "none", "zstd")
 RESERVED_GROUPS = ("provenance",)
 CHUNK_BYTES = 2**20  # what a trajectory chunk aims at, between 0.5 and 2 MB

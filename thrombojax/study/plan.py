@@ -241,7 +241,7 @@ def _patients(
         ids = table.ids
     else:
         n = (asked.n or 1) * trials
-        found = cohorts.load(model.cohorts, asked.cohort or "")
+        found = cohorts.load(model.cohorts, asked.cohort) if asked.cohort is not None else None
         index = np.arange(n) if asked.sampler == "random" else None
         patients = Patients(source, n, found, study.head.seed, index)
         ids = ()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.study import checks, optimising
+from thrombojax.study import checks, optimising, sensitivity
 from thrombojax.study.messages import keys, path, problems, shown
 from thrombojax.study.sections import (
     Arm,
@@ -29,6 +29,7 @@ from thrombojax.study.sections import (
     Patients,
     Time,
 )
+from thrombojax.study.sensitivity import Sensitivity
 
 SCHEMA = 1
 TABLES: dict[str, type[BaseModel]] = {
@@ -38,12 +39,14 @@ TABLES: dict[str, type[BaseModel]] = {
     "events": Events,
     "fit": Fit,
     "optimise": Optimise,
+    "sensitivity": Sensitivity,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
 SECTIONS = (
-    "schema", "study", "patients", "observation", "events", "fit", "optimise", "arm", "axis", "time", "endpoint", "output",
+    "schema", "study", "patients", "observation", "events", "fit", "optimise", "sensitivity", "arm", "axis", "time", "endpoint",
+    "output",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -71,6 +74,7 @@ class Study:
     events: Events | None = None
     fit: Fit | None = None
     optimise: Optimise | None = None
+    sensitivity: Sensitivity | None = None
     placebo_of: int | None = None
 
     @property
@@ -172,14 +176,15 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, events, fit, optimise, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, events, fit, optimise, sense, time, output = (tables[name] for name in TABLES)
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
-        found += checks.patients(patients.given, patients.wrong, "events" in raw)
+        found += checks.patients(patients.given, patients.wrong, "events" in raw, "sensitivity" in raw)
     found += checks.recorded(raw)
     found += checks.fit(raw, fit.given)
     found += optimising.check(raw, optimise.given)
+    found += sensitivity.check(raw, sense.given, sense.wrong)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
     for i, read in enumerate(axes):
@@ -193,7 +198,12 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     if "visits" not in time.wrong:
         found += checks.responses(endpoints_given, time.given, days)
     found += checks.size(patients.given.get("n"), len(arms), axes_given)
-    found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
+    if "sensitivity" in raw:
+        holes = [dict(hole) for hole in sensitivity.placeholders(raw)]
+        said = checks.regimens(arms_given, holes, days, any("regimen" in read.wrong for read in arms))
+        found += sensitivity.of_factors(said, raw)
+    else:
+        found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
     if "arm" not in raw and "events" not in raw:
         found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))
     if (
@@ -223,6 +233,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         events.value if "events" in raw else None,
         fit.value if "fit" in raw else None,
         optimise.value,
+        sense.value,
         placebo_of,
     )
 
@@ -246,9 +257,8 @@ def _top(raw: Mapping[str, Any]) -> list[Problem]:
         found.append(Problem("schema", f"is missing; needed: schema = {SCHEMA} as the first line"))
     elif version != SCHEMA or isinstance(version, bool | float):
         found.append(Problem("schema", f"given {shown(version)}; allowed: {SCHEMA}"))
-    needed = (
-        name for name in ("study", "patients") if name not in raw and not (name == "patients" and "events" in raw)
-    )
+    without = "events" in raw or "sensitivity" in raw  # these say themselves who the patients are
+    needed = (name for name in ("study", "patients") if name not in raw and not (name == "patients" and without))
     found += [Problem(name, f"is missing; needed: the section [{name}]") for name in needed]
     return found
 
@@ -265,7 +275,7 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
-    if raw is None and at[0] in ("events", "fit", "optimise"):
+    if raw is None and at[0] in ("events", "fit", "optimise", "sensitivity"):
         return _Read(None, {}, set())
     if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())

@@ -1,0 +1,108 @@
+"""Everything that [sensitivity] asks for: the stored sample, and each method on samples of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from thrombojax.errors import RunError
+from thrombojax.sensitivity.design import ROWS, Counted, Function, in_memory
+from thrombojax.sensitivity.factors import Space
+from thrombojax.sensitivity.problem import Setup, table
+from thrombojax.sensitivity.samples import STREAMS, grid, points
+from thrombojax.sensitivity.simulate import Rows, simulator
+from thrombojax.sensitivity.sobol import Sobol, centre_of, stream
+from thrombojax.solve import engine
+
+SAMPLE = 2**20
+"""Replicate of the stored sample, which no other has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows that are kept: values `[factor, row]`, y `[output, row]`, status `[arm, row]`."""
+
+    values: Float[np.ndarray, "factor row"]
+    y: Float[np.ndarray, "output row"]
+    status: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What was found. measures: method -> what it found (`Sobol`, `Morris`, ...)."""
+
+    given: Setup
+    sample: Sample
+    measures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sobol(self) -> Sobol | None:
+        return self.measures.get("sobol")
+
+
+def analyse(given: Setup, counted: Counted = in_memory, say: Callable[[str], None] = lambda text: None) -> Analysis:
+    """Run every method. Raises RunError where no trajectory has a result."""
+    asked = given.study.sensitivity
+    assert asked is not None
+    seed = given.study.head.seed if asked.seed is None else asked.seed
+    simulate = simulator(given)
+    sample = sampled(given, simulate, seed, counted)
+    if not (sample.status == engine.OK).any():
+        names = {code: name.replace("_", " ") for name, code in engine.STATUS.items()}
+        codes, counts = np.unique(sample.status, return_counts=True)
+        said = ", ".join(f"{n} {names[int(code)]}" for code, n in zip(codes, counts, strict=True))
+        raise RunError(
+            f"{given.study.where}: all {sample.status.size} runs of the sample failed ({said}): nothing to analyse"
+        )
+    centre = centre_of(sample.y)
+    made: dict[str, Any] = {}
+    if "sobol" in asked.methods:
+        among = [i for i, o in enumerate(given.outputs) if o.day is None] or list(range(len(given.outputs)))
+        made["sobol"] = stream(
+            simulate, given.space, asked.base, centre, replicates=asked.replicates, sampler=asked.sampler,
+            second=asked.second_order, seed=seed, confidence=asked.confidence, width=asked.width,
+            estimator=asked.estimator, chance=given.chance, among=among, counted=counted,
+        )  # fmt: skip
+    return Analysis(given, sample, made)
+
+
+def sampled(given: Setup, simulate: Function, seed: int, counted: Counted) -> Sample:
+    """The stored sample: what scatter plots show, and what methods of given data look at."""
+    asked = given.study.sensitivity
+    assert asked is not None
+    values = sample_values(given, seed)
+    n = values.shape[1]
+    chance = 2 * (SAMPLE * 2**40 + np.arange(n))
+    width = min(ROWS, n)
+    outputs, arms = len(given.outputs), len(given.plan.cells)
+
+    def compute(block: int) -> np.ndarray:
+        mine = slice(block * width, min((block + 1) * width, n))
+        y, status = simulate(Rows(values[:, mine], chance[mine]))
+        vector = np.full((outputs + arms, width), np.nan)
+        vector[:outputs, : y.shape[1]], vector[outputs:, : y.shape[1]] = y, status
+        return np.append(vector, np.count_nonzero(status))
+
+    cells = (outputs + arms) * width + 1
+    kept = [v[:-1].reshape(outputs + arms, width) for v in counted("sample", -(-n // width), cells, width, compute)]
+    whole = np.concatenate(kept, axis=1)[:, :n]
+    return Sample(values, whole[:outputs], whole[outputs:].astype(np.uint8))
+
+
+def sample_values(given: Setup, seed: int) -> Float[np.ndarray, "factor row"]:
+    """Factor values of the stored sample."""
+    asked, space = given.study.sensitivity, given.space
+    assert asked is not None
+    if asked.sampler == "table":
+        return table(given.study, space)
+    if asked.sampler == "grid":
+        return space.values(grid([f.levels or asked.levels for f in asked.factor]))
+    return of_stream(space, asked.sampler, asked.sample, seed, SAMPLE)
+
+
+def of_stream(space: Space, sampler: str, n: int, seed: int, replicate: int) -> Float[np.ndarray, "factor row"]:
+    """n rows of a replicate of their own."""
+    assert sampler in STREAMS
+    return space.values(points(sampler, space.k, n, seed, replicate, 0, n))

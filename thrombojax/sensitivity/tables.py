@@ -1,0 +1,84 @@
+"""What a results file of a sensitivity analysis says, as text for a terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from thrombojax.cli import show
+from thrombojax.errors import RunError
+from thrombojax.store.results import coordinate, reading
+from thrombojax.study.schema import Study
+
+SALIB = ("pawn", "delta", "rbd-fast", "fast")
+"""Methods that are SALib's."""
+
+
+def need(study: Study) -> None:
+    """Raises RunError where a method is SALib's, and that is not installed."""
+    asked = [m for m in SALIB if study.sensitivity is not None and m in study.sensitivity.methods]
+    if not asked:
+        return
+    try:
+        import SALib  # noqa: F401
+    except ImportError:
+        raise RunError(f"{', '.join(asked)} need SALib: pip install 'thrombojax[sensitivity]'") from None
+
+
+def summary(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Tables of every method, and which endpoints do not vary."""
+    with reading(path) as file:
+        facts = dict(file["provenance"].attrs)
+        arms, names = ([str(v) for v in coordinate(file[axis])] for axis in ("arm", "endpoint"))
+        factors = [str(v) for v in coordinate(file["factor"])]
+        parts: list[str] = []
+        constant: list[str] = []
+        if "sobol_first" in file:
+            parts.append(_head(facts))
+            for a, arm in enumerate(arms):
+                for e, name in enumerate(names):
+                    text = _sobol(file, facts, (a, e), factors)
+                    if text is None:
+                        constant.append(f"{name} in arm {arm!r}")
+                    else:
+                        parts.append(f"{name}, arm {arm!r}{_spread(file, (a, e))}\n{text}")
+        if constant:
+            parts.append(f"constant, with no variance to share out: {'; '.join(constant)}")
+        return "\n\n".join(parts), tuple(constant)
+
+
+def _head(facts: dict[str, Any]) -> str:
+    base, runs, failed = (int(facts[f"sensitivity_{key}"]) for key in ("base", "runs", "failed"))
+    stopped = ", stopped as narrow enough" if facts["sensitivity_stopped"] else ""
+    text = (
+        f"Sobol' indices: {base} base samples in {int(facts['sensitivity_replicates'])} replicates "
+        f"({facts['sensitivity_sampler']}), {runs} runs{stopped}; "
+        f"{facts['sensitivity_estimator']} with {100 * float(facts['sensitivity_confidence']):g} % intervals"
+    )
+    return text + (f"\nfailed: {failed} runs; their base samples are left out" if failed else "")
+
+
+def _spread(file: h5py.File, at: tuple[int, int]) -> str:
+    mean, sd = float(file["sobol_mean"][at]), float(np.sqrt(file["sobol_variance"][at]))
+    missing, n = int(file["sobol_missing"][at]), int(file["sobol_n"][at])
+    left_out = f"; {missing} of {n + missing} base samples without a value" if missing else ""
+    return f" (mean {mean:.4g}, SD {sd:.3g}{left_out})"
+
+
+def _sobol(file: h5py.File, facts: dict[str, Any], at: tuple[int, int], factors: list[str]) -> str | None:
+    """First and total indices of one endpoint, the largest total first; None where it does not vary."""
+    place = [str(v) for v in coordinate(file["estimator"])].index(str(facts["sensitivity_estimator"]))
+    whole = {key: file[f"sobol_{key}"][(place, *at)] for key in _KEYS}
+    if not np.isfinite(whole["total"]).any():
+        return None
+    order = [i for i in np.argsort(-np.nan_to_num(whole["total"], nan=-np.inf)) if np.isfinite(whole["total"][i])]
+    rows = [{"factor": factors[i], "first": _with(whole, "first", i), "total": _with(whole, "total", i)} for i in order]
+    return show.table(rows)
+
+
+_KEYS = ("first", "first_low", "first_high", "total", "total_low", "total_high")
+
+
+def _with(whole: dict[str, np.ndarray], name: str, i: int) -> str:
+    return f"{whole[name][i]:.3f} ({whole[f'{name}_low'][i]:.3f} to {whole[f'{name}_high'][i]:.3f})"
