@@ -8,11 +8,16 @@ import numpy as np
 from jaxtyping import Float
 
 from thrombojax.errors import RunError
+from thrombojax.sensitivity import borrowed, derivatives
+from thrombojax.sensitivity.derivatives import tangents
 from thrombojax.sensitivity.design import ROWS, Counted, Function, in_memory
+from thrombojax.sensitivity.dgsm import dgsm
 from thrombojax.sensitivity.factors import Space
+from thrombojax.sensitivity.morris import morris
 from thrombojax.sensitivity.problem import Setup, table
+from thrombojax.sensitivity.ranks import Coefficients, prcc, srrc
 from thrombojax.sensitivity.samples import STREAMS, grid, points
-from thrombojax.sensitivity.simulate import Rows, simulator
+from thrombojax.sensitivity.simulate import Rows, moves, simulator
 from thrombojax.sensitivity.sobol import Sobol, centre_of, stream
 from thrombojax.solve import engine
 
@@ -46,6 +51,8 @@ def analyse(given: Setup, counted: Counted = in_memory, say: Callable[[str], Non
     """Run every method. Raises RunError where no trajectory has a result."""
     asked = given.study.sensitivity
     assert asked is not None
+    if "dgsm" in asked.methods:
+        derivatives.check(given)
     seed = given.study.head.seed if asked.seed is None else asked.seed
     simulate = simulator(given)
     sample = sampled(given, simulate, seed, counted)
@@ -65,6 +72,40 @@ def analyse(given: Setup, counted: Counted = in_memory, say: Callable[[str], Non
             second=asked.second_order, seed=seed, confidence=asked.confidence, width=asked.width,
             estimator=asked.estimator, chance=given.chance, among=among, counted=counted,
         )  # fmt: skip
+    outputs = len(given.outputs)
+    confidence = asked.confidence
+    if "morris" in asked.methods:
+        made["morris"] = morris(
+            simulate,
+            given.space,
+            asked.trajectories,
+            outputs,
+            levels=asked.levels,
+            counted=counted,
+            seed=seed,
+            confidence=confidence,
+        )
+    if "dgsm" in asked.methods:
+        follows = moves(given)
+        variance = made["sobol"].found.estimates.variance if "sobol" in made else None
+        made["dgsm"] = dgsm(
+            lambda rows: tangents(given, follows, rows), given.space, asked.derivatives, outputs,
+            replicates=min(asked.replicates, asked.derivatives // 16), sampler=asked.sampler, variance=variance,
+            counted=counted, seed=seed, confidence=confidence,
+        )  # fmt: skip
+    if "fast" in asked.methods:
+        made["fast"] = borrowed.fast(
+            simulate, given.space, asked.frequencies, outputs, counted=counted, seed=seed, confidence=confidence
+        )
+    for name, of in (("prcc", prcc), ("srrc", srrc)):
+        if name in asked.methods:
+            rows = [of(sample.values, y, confidence) for y in sample.y]
+            made[name] = Coefficients(*(np.stack(part) for part in zip(*rows, strict=True)))
+    ends = len(given.plan.cells) * len(given.plan.endpoints)
+    for name in ("pawn", "delta", "rbd-fast"):
+        if name in asked.methods:
+            one = [borrowed.given(name, given.space.names, sample.values, y, seed, confidence) for y in sample.y[:ends]]
+            made[name] = {key: np.stack([f[key] for f in one]) for key in one[0]} if one else {}
     return Analysis(given, sample, made)
 
 

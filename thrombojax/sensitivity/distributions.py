@@ -2,7 +2,7 @@
 
 A factor's value is a function of a uniform number u in (0, 1), so that every sampler is one of uniform numbers. Its *score* is a
 variable in which a Poincare inequality has a known constant: u itself for uniform factors (1/pi^2), the standard normal number
-z with u = Phi(z) for all others (1), as in Lamboni et al. 2013 (doi 10.1016/j.matcom.2012.09.006): a total Sobol' index is at
+z with u = Phi(z) for all others (1), as in Lamboni et al. 2013 (doi 10.1016/j.matcom.2013.02.002): a total Sobol' index is at
 most constant x E[(dY/dscore)^2] / Var(Y).
 """
 

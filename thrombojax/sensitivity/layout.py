@@ -90,8 +90,65 @@ def _sample(found: Analysis) -> Made:
 
 
 def _measures(found: Analysis, names: Sequence[str]) -> Iterator[Made]:
+    made, shape, own = found.measures, Shape(found), found.given.space.names
+    asked = found.given.study.sensitivity
+    assert asked is not None
+
+    def of(name: str, meaning: str, value: np.ndarray, ends: Any = None, unit: str = "1") -> Made:
+        """A measure `[output, factor]`, of endpoints and (where it has them) of days, with the ends of its interval."""
+        parts = {"": value} | ({"_low": ends[0], "_high": ends[1]} if ends is not None else {})
+        variables: list[Variable] = []
+        arrays: Arrays = {}
+        kinds: list[tuple[str, tuple[str, ...], Any]] = []
+        if shape.ends:
+            kinds.append(("", ("arm", "endpoint", "factor"), shape.endpoints))
+        if shape.saved[1] and len(value) > shape.arms * shape.ends:
+            kinds.append(("_course", ("arm", "observable", "time", "factor"), shape.days))
+        for more, dims, places in kinds:
+            arrays |= {f"{name}{more}{part}": places(spread(a, own, names), 0) for part, a in parts.items()}
+            text = f"{meaning}, of an observable on a day" if more else meaning
+            if ends is None:
+                variables.append(index(f"{name}{more}", dims, text, unit=unit))
+            else:
+                variables += with_ends(f"{name}{more}", dims, text, asked.confidence, unit)
+        return variables, arrays
+
     if found.sobol is not None:
         yield _sobol(found, names)
+    if "morris" in made:
+        m = made["morris"]
+        yield of("morris_mu_star", "mean size of Morris' elementary effects", m.mu_star, m.ends, "")
+        yield of("morris_mu", "mean of Morris' elementary effects", m.mu, unit="")
+        yield of("morris_sigma", "SD of Morris' elementary effects", m.sigma, unit="")
+    if "dgsm" in made:
+        d = made["dgsm"]
+        yield of("dgsm_bound", "upper bound of the total Sobol' index by derivatives", d.bound, d.ends)
+        yield of("dgsm_nu", "mean square of the derivative with respect to the factor's score", d.nu, unit="")
+        yield of(
+            "local_by_score",
+            "derivative with respect to the factor's score, all factors at their medians",
+            d.local,
+            unit="",
+        )
+    for name, meaning in (("prcc", "partial rank correlation"), ("srrc", "standardised rank regression coefficient")):
+        if name in made:
+            yield of(name, meaning, made[name].value, made[name][1:])
+    for method, key, name, meaning in BORROWED:
+        if method in made:
+            value = made[method][key]
+            half = made[method].get(f"{key}_conf")
+            yield of(name, meaning, value, None if half is None else (value - half, value + half))
+
+
+BORROWED = (
+    ("pawn", "median", "pawn", "PAWN: median distance of the output's distribution"),
+    ("pawn", "maximum", "pawn_maximum", "PAWN: largest distance of the output's distribution"),
+    ("delta", "delta", "delta", "Borgonovo's delta"),
+    ("rbd-fast", "S1", "rbd_fast_first", "first-order index by RBD-FAST"),
+    ("fast", "S1", "fast_first", "first-order index by FAST"),
+    ("fast", "ST", "fast_total", "total index by FAST"),
+)
+"""Method, SALib's name, ours, meaning."""
 
 
 class Shape:

@@ -18,7 +18,6 @@ from thrombojax.patients import clinic as clinics
 from thrombojax.patients import population
 from thrombojax.patients.population import Patients
 from thrombojax.sensitivity.problem import Setup
-from thrombojax.solve.engine import Cohort
 from thrombojax.study import sweep as sweeps
 from thrombojax.study.plan import Plan
 from thrombojax.study.treatments import holes, treatment
@@ -53,18 +52,18 @@ class Moves:
 
 def simulator(given: Setup) -> Callable[[Rows], Simulated]:
     """The model as a function of rows. Raises InputError for a factor that rows of one launch cannot differ in."""
-    moves = [_moves(given, a) for a in range(len(given.plan.cells))]
-    plan = _with_own(given.plan, moves)
+    follows = moves(given)
+    plan = _with_own(given.plan, follows)
 
     def simulate(rows: Rows) -> Simulated:
         n = rows.values.shape[1]
         people = patients(given, rows)
         cohort = population.prepare(people, plan.model)
         ends, saved, status = [], [], []
-        for cell, line, move in zip(plan.cells, sweeps.schedules(plan, cohort, plan.cells), moves, strict=True):
+        for cell, line, move in zip(plan.cells, sweeps.schedules(plan, cohort, plan.cells), follows, strict=True):
             own = sweeps.care(plan, cell, line, cohort, people)
             if own is not None:
-                own = _own(given, plan, cell.treatment, line, cohort, move, own, rows.values)
+                own = _own(given, plan, cell.treatment, line, move, own, rows.values)
             out = sweeps.solve(plan, cohort, line, own)
             ends += [out.endpoints[e.name] for e in plan.endpoints]
             saved += [out.saved[name] for name in plan.observables]
@@ -73,6 +72,17 @@ def simulator(given: Setup) -> Callable[[Rows], Simulated]:
         return Simulated(y, np.stack(status))
 
     return simulate
+
+
+def moves(given: Setup) -> list[Moves]:
+    """How every arm follows factors. Raises InputError for what is no amount and no number of a policy."""
+    return [_moves(given, a) for a in range(len(given.plan.cells))]
+
+
+def payload(plan: Plan, t: Treatment, amount: np.ndarray) -> np.ndarray:
+    """Boluses `[segment, column]` of a treatment whose slots have these amounts."""
+    slots = _slots(plan, t)._replace(amount=amount)
+    return np.asarray(schedule(plan.model, plan.model.defaults, plan.columns, slots, plan.fixed).timeline.dose)
 
 
 def patients(given: Setup, rows: Rows) -> Patients:
@@ -171,7 +181,6 @@ def _own(
     plan: Plan,
     t: Treatment,
     line: Schedule,
-    cohort: Cohort,
     move: Moves,
     care: Care,
     values: np.ndarray,
@@ -185,11 +194,8 @@ def _own(
             dosed = np.any(np.asarray(line.timeline.dose) != 0, axis=1)
             middle = np.asarray(line.timeline.dose)[dosed]
             whole = np.broadcast_to(middle[..., None], (*middle.shape, n)).copy()
-            typical = population.shared(plan.model, cohort)
             for place, slope in move.amounts.items():
-                slots = _slots(plan, t)._replace(amount=slope)
-                by = np.asarray(schedule(plan.model, typical, plan.columns, slots, plan.fixed).timeline.dose)[dosed]
-                whole += by[..., None] * away[place]
+                whole += payload(plan, t, slope)[dosed][..., None] * away[place]
             there = middle != 0
             ratio = whole / np.where(there, middle, 1.0)[..., None]
             taken = taken * np.where(there[..., None], ratio, 1.0)

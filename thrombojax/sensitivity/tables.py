@@ -43,6 +43,7 @@ def summary(path: Path) -> tuple[str, tuple[str, ...]]:
                         constant.append(f"{name} in arm {arm!r}")
                     else:
                         parts.append(f"{name}, arm {arm!r}{_spread(file, (a, e))}\n{text}")
+        parts += [text for text in (_other(file, arms, names, factors), _bounds(file, arms, names)) if text]
         if constant:
             parts.append(f"constant, with no variance to share out: {'; '.join(constant)}")
         return "\n\n".join(parts), tuple(constant)
@@ -82,3 +83,74 @@ _KEYS = ("first", "first_low", "first_high", "total", "total_low", "total_high")
 
 def _with(whole: dict[str, np.ndarray], name: str, i: int) -> str:
     return f"{whole[name][i]:.3f} ({whole[f'{name}_low'][i]:.3f} to {whole[f'{name}_high'][i]:.3f})"
+
+
+OTHERS = (
+    "dgsm_bound",
+    "morris_mu_star",
+    "morris_sigma",
+    "prcc",
+    "srrc",
+    "pawn",
+    "delta",
+    "rbd_fast_first",
+    "fast_total",
+)
+"""What is printed of the other methods."""
+
+
+def _other(file: h5py.File, arms: list[str], names: list[str], factors: list[str]) -> str:
+    """One table an endpoint: a column for each other method, the strongest factor by the first of them on top."""
+    here = [key for key in OTHERS if key in file]
+    parts = []
+    for a, arm in enumerate(arms) if here else ():
+        for e, name in enumerate(names):
+            columns = {key: np.asarray(file[key][a, e]) for key in here}
+            columns = {key: c for key, c in columns.items() if np.isfinite(c).any()}
+            if not columns:
+                continue
+            order = np.argsort(-np.nan_to_num(np.abs(next(iter(columns.values()))), nan=-1.0))
+            rows = [
+                {"factor": factors[i], **{key.replace("_", " "): _few(c[i]) for key, c in columns.items()}}
+                for i in order
+                if any(np.isfinite(c[i]) for c in columns.values())
+            ]
+            parts.append(f"{name}, arm {arm!r}, by other methods\n{show.table(rows)}")
+    return "\n\n".join(parts)
+
+
+def _bounds(file: h5py.File, arms: list[str], names: list[str]) -> str:
+    """Whether the bounds by derivatives hold against the totals, and whether they find the same strongest factors."""
+    if "dgsm_bound" not in file or "sobol_total" not in file:
+        return ""
+    place = [str(v) for v in coordinate(file["estimator"])].index(
+        str(file["provenance"].attrs["sensitivity_estimator"])
+    )
+    held = there = same = alike = shown = 0
+    for a in range(len(arms)):
+        for e in range(len(names)):
+            bound, above = file["dgsm_bound"][a, e], file["dgsm_bound_high"][a, e]
+            total, low, high = (file[f"sobol_total{end}"][place, a, e] for end in ("", "_low", "_high"))
+            both = np.isfinite(bound) & np.isfinite(total)
+            if not both.any():
+                continue
+            held += int((low[both] <= above[both] + ROUNDING).sum())
+            there += int(both.sum())
+            by_bound, by_total = (np.argsort(-np.where(both, x, -1.0))[: min(TOP, both.sum())] for x in (bound, total))
+            same += len(set(by_bound.tolist()) & set(by_total.tolist()))
+            alike += int((high[by_bound] >= low[by_total[-1]]).sum())
+            shown += len(by_total)
+    return (
+        f"bounds by derivatives: {held} of {there} hold (lower end of the total, upper end of the bound); of the {TOP} factors "
+        f"with the largest bounds of each endpoint, {same} of {shown} have its {TOP} largest totals, {alike} where intervals of "
+        "totals overlap"
+    )
+
+
+ROUNDING = 1e-6
+"""Of an index of float32 runs."""
+TOP = 5
+
+
+def _few(value: float) -> float | None:
+    return float(f"{value:.3g}") if np.isfinite(value) else None
