@@ -305,6 +305,9 @@ def export(
     observed: Annotated[
         bool, typer.Option("--observed", help="One row per observation of an event table: observed, predicted.")
     ] = False,
+    indices: Annotated[
+        bool, typer.Option("--indices", help="One row per index of a sensitivity analysis, with its interval.")
+    ] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Add the patients' parameters as columns.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -312,7 +315,7 @@ def export(
 
     For R and friends: one row per patient, arm and grid point, and per trial where there are replicates.
     """
-    asked = {"trajectories": trajectories, "ledger": ledger, "observed": observed}
+    asked = {"trajectories": trajectories, "ledger": ledger, "observed": observed, "indices": indices}
     wanted = [name for name, given in asked.items() if given]
     if len(wanted) > 1:
         options = " and ".join(f"--{name}" for name in wanted)

@@ -14,6 +14,12 @@ from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.simulate import Rows
 
 FAST = 2**23
+KEYS: Mapping[str, tuple[str, str]] = {
+    "pawn": ("median", "maximum"),
+    "delta": ("delta_balanced", "delta_balanced_conf"),
+    "rbd-fast": ("S1", "S1_conf"),
+}
+"""What is taken of what SALib finds."""
 Found = Mapping[str, Float[np.ndarray, "factor"]]
 
 
@@ -31,7 +37,7 @@ def given(
 
     good = np.isfinite(y)
     x, y = np.ascontiguousarray(x[:, good].T), y[good]
-    keys = {"pawn": ("median", "maximum"), "delta": ("delta", "delta_conf"), "rbd-fast": ("S1", "S1_conf")}[method]
+    keys = KEYS[method]
     if len(y) < 2 * len(names) + 8 or np.ptp(y) == 0.0:
         return {key: np.full(len(names), np.nan) for key in keys}
     problem = specified(names)
@@ -40,7 +46,7 @@ def given(
         if method == "pawn":
             found = pawn.analyze(problem, x, y, S=10, seed=seed)
         elif method == "delta":
-            found = delta.analyze(problem, x, y, num_resamples=100, conf_level=confidence, seed=seed)
+            found = delta.analyze(problem, x, y, num_resamples=20, conf_level=confidence, seed=seed)
         else:
             found = rbd_fast.analyze(problem, x, y, num_resamples=100, conf_level=confidence, seed=seed)
     return {key: np.asarray(found[key], float) for key in keys}

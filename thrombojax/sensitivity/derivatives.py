@@ -4,15 +4,18 @@ A tangent of a factor moves parameters, the steady state that follows them (and 
 for), or amounts of doses; all endpoints and all saved days come of the same run.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from thrombojax.dosing.timeline import Schedule
 from thrombojax.errors import InputError, Problem
 from thrombojax.models import struct
+from thrombojax.models.protocol import Model
 from thrombojax.patients import population
 from thrombojax.patients.cohort import COUNT
 from thrombojax.sensitivity.problem import Setup
@@ -24,6 +27,10 @@ from thrombojax.study import sweep as sweeps
 
 SMOOTH = ("nadir", "peak", "auc", "mean", "fraction_in_band", "value_on_day", "cumulative_dose")
 """Reducers whose value moves with the trajectory: the others count, or jump."""
+
+
+BLOCK = 64
+"""Rows whose steady states are differentiated at once."""
 
 
 class Tangents(NamedTuple):
@@ -52,13 +59,15 @@ def check(given: Setup) -> None:
 
 
 def tangents(given: Setup, follows: list[Moves], rows: Rows) -> Tangents:
-    """Outputs in float64 and their derivatives with respect to the factors' values, one kernel run per arm and factor."""
+    """Outputs and their derivatives with respect to the factors' values, one kernel run per arm and factor."""
     plan, n, k = given.plan, rows.values.shape[1], given.space.k
+    precision = plan.study.head.precision
+    dtype = engine.dtype_of(precision)
     people = patients(given, rows)
     cohort = population.prepare(people, plan.model)
     leaves, states = _along(given, people)
     wrt = tuple(sorted({leaf for moved in leaves for leaf in moved}))
-    machine = gradient.MACHINES[gradient.choose("auto", plan.model, "f64")][0]
+    machine = gradient.MACHINES[gradient.choose("auto", plan.model, precision)][0]
     tableau = method(plan.model)
     refined = engine.buckets(plan.model, cohort.rate, tableau) * engine.refinement(plan.study.head.accuracy)
     factor = np.where(cohort.status == engine.OK, refined, 0)
@@ -70,15 +79,15 @@ def tangents(given: Setup, follows: list[Moves], rows: Rows) -> Tangents:
         reductions = tuple(engine.reduction(e, line.columns) for e in plan.endpoints)
         what = Plan(line.columns, reductions, plan.observables, tuple(time.phase), line.infusions,
                     FixedSteps(0, tableau), None, time.each)  # fmt: skip
-        made = tangent.kernel(machine, plan.model, what, "f64", wrt)
-        plain = machine.kernel(plan.model, what, "f64")
+        made = tangent.kernel(machine, plan.model, what, precision, wrt)
+        plain = machine.kernel(plan.model, what, precision)
         keep = np.asarray([shared.bound(day) for day in plan.study.save_days], np.int32)
         keep = np.repeat(keep[:, None], n, axis=1) if time.each else keep
         watch = engine.watched(plan.endpoints, line)
-        y = {e.name: np.full(n, np.nan) for e in plan.endpoints}
-        kept = {name: np.full((len(keep), n), np.nan) for name in plan.observables}
-        moved = {e.name: np.full((k, n), np.nan) for e in plan.endpoints}
-        course = {name: np.full((k, len(keep), n), np.nan) for name in plan.observables}
+        y = {e.name: np.full(n, np.nan, dtype) for e in plan.endpoints}
+        kept = {name: np.full((len(keep), n), np.nan, dtype) for name in plan.observables}
+        moved = {e.name: np.full((k, n), np.nan, dtype) for e in plan.endpoints}
+        course = {name: np.full((k, len(keep), n), np.nan, dtype) for name in plan.observables}
         still = np.zeros(len(time.length))
         for level in np.unique(factor[factor > 0]):
             mine = np.flatnonzero(factor == level)
@@ -97,8 +106,8 @@ def tangents(given: Setup, follows: list[Moves], rows: Rows) -> Tangents:
         by_ends += list(moved.values())
         by_saved += [np.moveaxis(c, 0, 1) for c in course.values()]
         failed += int(np.count_nonzero(factor == 0))
-    y_all = np.concatenate([np.reshape(ends, (-1, n)), *saved])
-    by_all = np.concatenate([np.reshape(by_ends, (-1, k, n)), *by_saved])
+    y_all = np.concatenate([np.reshape(ends, (-1, n)), *saved]).astype(float)
+    by_all = np.concatenate([np.reshape(by_ends, (-1, k, n)), *by_saved]).astype(float)
     by_all[~differentiable(given)] = np.nan
     return Tangents(y_all, by_all, failed)
 
@@ -109,26 +118,40 @@ def _along(given: Setup, people: population.Patients) -> tuple[list[dict[int, np
     found = population.values(people, model)
     names = struct.names(model.Parameters)
     anchor = people.cohort.anchor if people.cohort is not None and COUNT in found else None
-    run = population.steady_states(model, (anchor.unknown, anchor.start) if anchor is not None else None)
     columns = [*names, *([COUNT] if anchor is not None else [])]
-    leaves, states = [], []
+    moving = [names.index(leaf) for leaf in given.leaves if leaf and leaf != COUNT]
+    moving += [names.index(anchor.unknown)] if anchor is not None else []
+    key = (anchor.unknown, anchor.start) if anchor is not None else None
     with jax.enable_x64(True):
-        at = [np.asarray(found[name], float) for name in columns]
-        moving = [names.index(leaf) for leaf in given.leaves if leaf and leaf != COUNT]
-        moving += [names.index(anchor.unknown)] if anchor is not None else []
-
-        def first(values: list[Any]) -> Any:
-            p, y0, *_ = run(values)
-            own = jax.tree.leaves(p)
-            return [own[i] for i in moving], jax.tree.leaves(y0)
-
-        for leaf in given.leaves:
-            along = [np.ones(n) if name == leaf else np.zeros(n) for name in columns]
-            _, (parameters, y0) = jax.jvp(first, (at,), (along,))
-            own = zip(moving, parameters, strict=True)
-            leaves.append({i: np.asarray(v) for i, v in own if np.any(np.asarray(v))})
-            states.append(np.stack([np.asarray(v) + np.zeros(n) for v in y0]))
+        at = np.stack([np.asarray(found[name], float) for name in columns])
+        along = np.asarray([[float(name == leaf) for name in columns] for leaf in given.leaves])
+        run = _motion(model, key, tuple(moving))
+        parts = []
+        for start in range(0, n, BLOCK):  # padded to one shape: this program takes longer to compile than to run
+            rows = np.resize(np.arange(start, min(start + BLOCK, n)), BLOCK)
+            parts.append([jax.tree.map(np.asarray, run(at[:, rows], direction)) for direction in along])
+    leaves, states = [], []
+    for own in zip(*parts, strict=True):
+        parameters, first = (np.concatenate(part, axis=1)[:, :n] for part in zip(*own, strict=True))
+        leaves.append({i: v for i, v in zip(moving, parameters, strict=True) if np.any(v)})
+        states.append(first)
     return leaves, states
+
+
+@functools.lru_cache(maxsize=16)
+def _motion(model: Model, anchor: tuple[str, tuple[float, float]] | None, moving: tuple[int, ...]) -> Any:
+    """Jitted: leaves `[leaf, row]` and a direction `[leaf]` -> how the moving leaves and the first states go along it."""
+    run = population.steady_states(model, anchor)
+
+    def first(at: Any) -> Any:
+        p, y0, *_ = run(list(at))
+        own, shape = jax.tree.leaves(p), jnp.zeros_like(at[0])
+        return jnp.stack([own[i] + shape for i in moving]), jnp.stack([v + shape for v in jax.tree.leaves(y0)])
+
+    def one(at: Any, direction: Any) -> Any:
+        return jax.jvp(first, (at,), (jnp.broadcast_to(direction[:, None], at.shape),))[1]
+
+    return jax.jit(one)
 
 
 def _own(

@@ -143,7 +143,7 @@ def _measures(found: Analysis, names: Sequence[str]) -> Iterator[Made]:
 BORROWED = (
     ("pawn", "median", "pawn", "PAWN: median distance of the output's distribution"),
     ("pawn", "maximum", "pawn_maximum", "PAWN: largest distance of the output's distribution"),
-    ("delta", "delta", "delta", "Borgonovo's delta"),
+    ("delta", "delta_balanced", "delta", "Borgonovo's delta"),
     ("rbd-fast", "S1", "rbd_fast_first", "first-order index by RBD-FAST"),
     ("fast", "S1", "fast_first", "first-order index by FAST"),
     ("fast", "ST", "fast_total", "total index by FAST"),
