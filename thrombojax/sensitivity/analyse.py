@@ -109,6 +109,21 @@ def analyse(given: Setup, counted: Counted = in_memory, say: Callable[[str], Non
     return Analysis(given, sample, made)
 
 
+def planned(given: Setup) -> int:
+    """Rows of all samples together, a derivative as one more row for each factor; a rule for stopping may need fewer."""
+    asked, space = given.study.sensitivity, given.space
+    assert asked is not None
+    seed = given.study.head.seed if asked.seed is None else asked.seed
+    groups = len(space.groups) + given.chance
+    each = {
+        "sobol": asked.base * (2 + groups * (1 + asked.second_order)),
+        "morris": asked.trajectories * (space.k + 1),
+        "dgsm": asked.derivatives * (space.k + 1),
+        "fast": asked.frequencies * space.k,
+    }
+    return sample_values(given, seed).shape[1] + sum(rows for method, rows in each.items() if method in asked.methods)
+
+
 def sampled(given: Setup, simulate: Function, seed: int, counted: Counted) -> Sample:
     """The stored sample: what scatter plots show, and what methods of given data look at."""
     asked = given.study.sensitivity
