@@ -55,7 +55,7 @@ def test_derivatives_are_differences(tmp_path):
         np.testing.assert_allclose(found.by[:, i], slope, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["native", "xla"])
+@pytest.mark.parametrize("backend", ["native", pytest.param("xla", marks=pytest.mark.slow)])
 def test_numbers_of_a_policy_differ_from_row_to_row(tmp_path, backend, small_blocks):
     """Against studies that have the numbers written in their policy, visit errors and all."""
     given = problem(load(write(tmp_path, text=TITRATED)).override(precision="f64", backend=backend))

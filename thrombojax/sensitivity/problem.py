@@ -50,7 +50,16 @@ class Setup:
         seen, care = self.plan.seen, [cell.treatment for cell in self.plan.cells]
         noise = seen.error.residual_cv > 0 or seen.error.slow_cv > 0 or any(w.spread > 0 for w in seen.wander)
         missed = any(t.adherence < 1 or t.attendance < 1 or t.dropout > 0 or t.window for t in care)
-        return self.people.index is not None or (self.plan.clinic is not None and (noise or missed))
+        return bool(self._drawn()) or (self.plan.clinic is not None and (noise or missed))
+
+    def _drawn(self) -> set[str]:
+        """Parameters that differ between the cohort's patients and are no factors."""
+        if self.people.index is None:
+            return set()
+        found = set(self.plan.parameters) - set(self.leaves)
+        anchor = self.people.cohort.anchor if self.people.cohort is not None else None
+        solved = anchor is not None and cohorts.COUNT not in self.leaves and anchor.unknown not in self.leaves
+        return found if solved or anchor is None else found - {anchor.unknown}
 
     @property
     def people(self) -> Patients:
