@@ -38,7 +38,8 @@ def test_a_study_ends_with_indices_intervals_and_a_figure(whole):
         assert ds.sobol_total.dims == ("estimator", "arm", "endpoint", "factor")
         assert list(ds.factor.values) == ["dose", "potency", "lifespan"]
         total = ds.sobol_total.sel(estimator="saltelli", arm="fixed", endpoint="drug")
-        np.testing.assert_allclose(total, [1, 0, 0], atol=1e-6)
+        np.testing.assert_allclose(total[0], 1, atol=0.03)
+        np.testing.assert_allclose(total[1:], 0, atol=1e-6)
         assert ds.sobol_second.sel(endpoint="peak", factor="dose", factor_2="potency").size == 1
         assert float(ds.sobol_total_low.sel(estimator="jansen", endpoint="peak", factor="dose").squeeze()) > 0.3
         assert np.isnan(ds.sobol_total_course.sel(time=0)).all()  # the count before any dose is the same

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from thrombojax.errors import RunError
 from thrombojax.sensitivity import borrowed, derivatives
 from thrombojax.sensitivity.derivatives import tangents
-from thrombojax.sensitivity.design import ROWS, Counted, Function, in_memory
+from thrombojax.sensitivity.design import Counted, Function, in_memory, room
 from thrombojax.sensitivity.dgsm import dgsm
 from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.morris import morris
@@ -131,8 +131,8 @@ def sampled(given: Setup, simulate: Function, seed: int, counted: Counted) -> Sa
     values = sample_values(given, seed)
     n = values.shape[1]
     chance = 2 * (SAMPLE * 2**40 + np.arange(n))
-    width = min(ROWS, n)
     outputs, arms = len(given.outputs), len(given.plan.cells)
+    width = min(room(outputs), n)
 
     def compute(block: int) -> np.ndarray:
         mine = slice(block * width, min((block + 1) * width, n))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from thrombojax.sensitivity.design import ROWS, Counted, Function, in_memory
+from thrombojax.sensitivity.design import Counted, Function, in_memory, room
 from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.simulate import Rows
 
@@ -64,7 +64,7 @@ def fast(
     unit = np.clip(fast_sampler.sample(problem, frequencies, M=4, seed=seed).T, 2.0**-40, 1.0 - 2.0**-40)
     x = space.values(unit)
     n = x.shape[1]
-    width = min(ROWS, n)
+    width = min(room(outputs), n)
 
     def compute(block: int) -> np.ndarray:
         mine = slice(block * width, min((block + 1) * width, n))

@@ -17,6 +17,9 @@ from thrombojax.sensitivity.simulate import Rows, Simulated
 ROWS = 16384
 """Rows of a block, about: what one launch takes."""
 
+NUMBERS = 2**22
+"""Outputs of a block, about: what is kept in memory at once."""
+
 Function = Callable[[Rows], Simulated]
 
 
@@ -38,6 +41,11 @@ def in_memory(
     return (compute(block) for block in range(blocks))
 
 
+def room(outputs: int) -> int:
+    """Rows of a block, fewer where there are many outputs."""
+    return min(ROWS, max(NUMBERS // max(outputs, 1), 1024))
+
+
 def of(function: Callable[[Any], Any]) -> Function:
     """Any vectorised function of factor values (`[factor, row]` -> `[row]` or `[output, row]`) as one of rows."""
 
@@ -52,7 +60,7 @@ def of(function: Callable[[Any], Any]) -> Function:
 class Saltelli:
     """Base samples of replicates, each in blocks; `chance`: what else makes rows differ is one more group.
 
-    start, stop: of the base samples of each replicate.
+    start, stop: of the base samples of each replicate; most: rows of a block.
     """
 
     space: Space
@@ -63,6 +71,7 @@ class Saltelli:
     seed: int = 1
     second: bool = False
     chance: bool = False
+    most: int = ROWS
 
     @property
     def groups(self) -> int:
@@ -75,7 +84,7 @@ class Saltelli:
     @property
     def width(self) -> int:
         """Base samples of a block: a power of two, so that blocks end where the sample's balance does."""
-        fitting = max(ROWS // self.columns, 1)
+        fitting = max(self.most // self.columns, 1)
         return min(1 << (fitting.bit_length() - 1), self.stop - self.start)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from thrombojax.sensitivity.design import ROWS, Counted, Function, in_memory
+from thrombojax.sensitivity.design import Counted, Function, in_memory, room
 from thrombojax.sensitivity.distributions import UNIFORM
 from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.indices import Interval
@@ -69,7 +69,7 @@ def morris(
 ) -> Morris:
     """levels: of the grid, even. Effects of which a run failed are left out."""
     k = space.k
-    width = min(max(ROWS // (k + 1), 1), trajectories)
+    width = min(max(room(outputs) // (k + 1), 1), trajectories)
     blocks = -(-trajectories // width)
     size = outputs * k
 

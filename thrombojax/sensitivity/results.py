@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from thrombojax import api, execute, store
-from thrombojax.errors import InputError, Problem, RunError
+from thrombojax.errors import InputError, Problem
 from thrombojax.sensitivity import tables
 from thrombojax.sensitivity.analyse import Analysis, analyse
 from thrombojax.sensitivity.blocks import Interrupted, OnDisk
 from thrombojax.sensitivity.layout import results
 from thrombojax.sensitivity.problem import problem
+from thrombojax.store.shards import disk_error
 from thrombojax.study.schema import load
 
 
@@ -69,7 +70,10 @@ def run(
     def left() -> float | None:
         return None if stop_after is None else max(stop_after - (time.monotonic() - began), 1e-3)
 
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder, "nothing was computed") from None
     try:
         found = analyse(given, OnDisk(folder, text, digest, facts, left, progress, allow_mixed))
     except Interrupted:
@@ -147,6 +151,3 @@ def _place(out: Path, folder: Path, resume: bool, overwrite: bool, text: str) ->
 
 def _foreign(path: Path) -> bool:
     return not (path.name.endswith(".h5") or ".h5." in path.name)
-
-
-__all__ = ["Outcome", "RunError", "run"]

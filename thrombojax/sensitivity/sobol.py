@@ -97,7 +97,7 @@ def stream(
     sums: Moments | None = None
     start = runs = failed = 0
     for stop in stops:
-        of = Saltelli(space, start, stop, replicates, sampler, seed, second, chance)
+        of = Saltelli(space, start, stop, replicates, sampler, seed, second, chance, designs.room(len(centre)))
         own, lost = _stage(function, of, centre, counted)
         failed += lost
         sums = own if sums is None else Moments(*(a + b for a, b in zip(sums, own, strict=True)))

@@ -39,13 +39,16 @@ def summary(path: Path) -> tuple[str, tuple[str, ...]]:
             for a, arm in enumerate(arms):
                 for e, name in enumerate(names):
                     text = _sobol(file, facts, (a, e), factors)
-                    if text is None:
-                        constant.append(f"{name} in arm {arm!r}")
+                    if text is None and file["sobol_n"][a, e] == 0:
+                        constant.append(f"{name} in arm {arm!r} (no base sample has values of all its runs)")
+                    elif text is None:
+                        value = float(file["sobol_mean"][a, e])
+                        constant.append(f"{name} in arm {arm!r} (always {value:.6g})")
                     else:
                         parts.append(f"{name}, arm {arm!r}{_spread(file, (a, e))}\n{text}")
         parts += [text for text in (_other(file, arms, names, factors), _bounds(file, arms, names)) if text]
         if constant:
-            parts.append(f"constant, with no variance to share out: {'; '.join(constant)}")
+            parts.append(f"constant, or nearly: no variance to share out for {'; '.join(constant)}")
         return "\n\n".join(parts), tuple(constant)
 
 
