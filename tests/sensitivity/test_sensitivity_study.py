@@ -1,6 +1,8 @@
 """A study of sensitivity from the command line to a file that opens, interrupted and resumed, and what is said of wrong ones."""
 
 import csv
+import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,6 +12,8 @@ from studies import STUDY, TITRATED, write
 import thrombojax as tj
 from thrombojax.cli import main
 from thrombojax.sensitivity import analyse, results
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 
 def said(capsys, *words):
@@ -243,3 +247,25 @@ def test_a_run_says_what_runs_it(tmp_path, capsys):
     code, _, err = said(capsys, "run", write(tmp_path), "-o", tmp_path / "r.h5")
     assert code == 2
     assert "thrombojax sensitivity" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["healthy-loop", "itp-response"])
+def test_bounds_hold_on_the_studies_that_are_shipped(name, tmp_path):
+    """No total is above its bound but for what their intervals allow, and both find the same five factors of an endpoint."""
+    text = (SWEEPS / f"{name}-sensitivity.toml").read_text(encoding="utf-8")
+    text = re.sub(r"^base = .*$", "base = 4096", text, flags=re.MULTILINE)
+    study = tmp_path / "study.toml"
+    study.write_text(text, encoding="utf-8")
+    results.run(study, tmp_path / "s.h5")
+    with tj.open(tmp_path / "s.h5") as ds:
+        low, high = (ds[f"sobol_total_{end}"].sel(estimator="saltelli") for end in ("low", "high"))
+        bound = ds.dgsm_bound_high
+        assert ((low <= bound + 1e-6) | bound.isnull()).all()
+        total = ds.sobol_total.sel(estimator="saltelli")
+        for end in ds.endpoint.values:
+            mine, theirs = (a.sel(endpoint=end).values.ravel() for a in (ds.dgsm_bound, total))
+            if np.isfinite(mine).all():
+                fifth = np.argsort(-theirs)[4]
+                kept = high.sel(endpoint=end).values.ravel()[np.argsort(-mine)[:5]]
+                assert np.all(kept >= low.sel(endpoint=end).values.ravel()[fifth]), end

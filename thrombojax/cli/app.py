@@ -1,14 +1,13 @@
 """The commands. Each imports what it needs when it runs, so that `--help` and a message about a file stay quick."""
 
-import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from thrombojax.cli import bench, options
+from thrombojax.cli import bench, options, starting
+from thrombojax.cli.sensitivity import sensitivity
 from thrombojax.cli.validate import validate
 from thrombojax.models import DEFAULT_SET
 
@@ -78,7 +77,7 @@ def run(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     seconds = None if stop_after is None else options.duration(stop_after)
     crew = options.workers(workers)
-    _prepare(study, precision)
+    starting.prepare(study, precision)
     from thrombojax import api
     from thrombojax.cli.progress import Reporter
 
@@ -111,17 +110,9 @@ def run(
             "--allow-mixed": allow_mixed,
             "--model-file": model_file,
         }
-        print(f"interrupted; to go on: {resume_command(study, out, given)}", file=sys.stderr)
+        print(f"interrupted; to go on: {starting.resume_command(study, out, given)}", file=sys.stderr)
         raise typer.Exit(1)
     print(outcome.summary)
-
-
-def resume_command(study: Path, out: Path, given: Mapping[str, object], command: str = "run") -> str:
-    """The command that goes on with a run, as a shell reads it; given: its other options, None or False if not used."""
-    words = ["thrombojax", command, str(study), "-o", str(out), "--resume"]
-    for name, value in given.items():
-        words += [name] if value is True else [] if value is None or value is False else [name, str(value)]
-    return shlex.join(words)
 
 
 @app.command()
@@ -135,7 +126,7 @@ def fit(
 
     The parameters of [fit] for every patient of the event table: most probable values, standard errors, shrinkage.
     """
-    _prepare(study, options.Precision.f64)
+    starting.prepare(study, options.Precision.f64)
     from thrombojax.fit import results
 
     print(results.run(study, out, overwrite=overwrite, patients_asked=patients).summary)
@@ -155,7 +146,7 @@ def optimise(
 
     What [optimise] asks for, on the study's patients; then counted on patients that took no part, beside the other arms.
     """
-    _prepare(study, options.Precision.f64)
+    starting.prepare(study, options.Precision.f64)
     from thrombojax.optimise import results
 
     done = results.run(
@@ -171,66 +162,7 @@ def optimise(
         raise typer.Exit(1)
 
 
-@app.command()
-def sensitivity(
-    study: options.Study,
-    out: Annotated[Path, options.out("OUT.h5", "Where indices and the stored sample go.")],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run; start if there is none.")
-    ] = False,
-    overwrite: options.Overwrite = False,
-    precision: options.PrecisionOption = None,
-    backend: options.BackendOption = None,
-    stop_after: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")
-    ] = None,
-    allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Resume although the software or the device has changed.")
-    ] = False,
-    model_file: Annotated[
-        Path | None, typer.Option("--model-file", metavar="M.py", help="A Python file that defines a model.")
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw the indices too.")
-    ] = None,
-) -> None:
-    """Find what decides the endpoints.
-
-    What [sensitivity] asks for: Sobol' indices with intervals, derivatives, screening, correlations.
-    """
-    seconds = None if stop_after is None else options.duration(stop_after)
-    _prepare(study, precision)
-    from thrombojax.cli.progress import Reporter
-    from thrombojax.sensitivity import results
-
-    with Reporter() as progress:
-        outcome = results.run(
-            study,
-            out,
-            resume=resume,
-            overwrite=overwrite,
-            precision=precision and precision.value,
-            backend=backend and backend.value,
-            stop_after=seconds,
-            allow_mixed=allow_mixed,
-            model_file=model_file,
-            figure=figure,
-            progress=progress,
-        )
-    if outcome.interrupted:
-        given = {
-            "--precision": precision,
-            "--backend": backend,
-            "--stop-after": stop_after,
-            "--allow-mixed": allow_mixed,
-            "--model-file": model_file,
-            "--figure": figure,
-        }
-        print(f"interrupted; to go on: {resume_command(study, out, given, 'sensitivity')}", file=sys.stderr)
-        raise typer.Exit(1)
-    print(outcome.summary)
-    if outcome.constant:
-        raise typer.Exit(1)
+app.command()(sensitivity)
 
 
 @app.command()
@@ -274,7 +206,7 @@ def check(
 
     Patients, arms, segments, trajectories, disk, memory and time. Nothing runs.
     """
-    _prepare(study, precision)
+    starting.prepare(study, precision)
     from thrombojax import api
     from thrombojax.cli import show
     from thrombojax.cli.progress import span
@@ -411,13 +343,3 @@ def info(
         show.write_json(rows, json)
     if json is None or str(json) != "-":
         print(show.table(rows))
-
-
-def _prepare(study: Path, precision: options.Precision | None) -> None:
-    """Reads the study, whose messages need no JAX; then sets the process up, which must be before JAX is imported."""
-    from thrombojax.study import schema
-
-    said = schema.load(study).head.precision
-    from thrombojax import process
-
-    process.prepare(precision.value if precision else said)
