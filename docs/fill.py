@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -325,13 +326,14 @@ def streamed() -> str:
     found = json.loads((ROOT / "benchmarks" / "results" / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
     cost, screened = found["cost"], found["screening"]
     memory = [f"{size / 1e6:.0f} MB at {int(base):,} base samples" for base, size in found["peak_rss_bytes"].items()]
-    return (
+    said = (
         f"Cost (`python -m benchmarks.sensitivity`, this study, {found['factors']} factors, {found['days']:g} days): "
         f"{cost['runs']:,} runs with sums and shards take {cost['ratio']:.2f} times the CPU time of the same rows simulated and "
         f"forgotten. Memory at its peak: {', '.join(memory)}. Derivatives of {screened['derivatives']} samples cost "
-        f"1/{1 / screened['share']:.0f} of the indices of {found['large']:,}, and the five largest bounds of each endpoint are "
-        f"{screened['same']} of its {screened['of']} strongest factors."
+        f"1/{1 / screened['share']:.0f} of the indices of {found['large']:,}, and {screened['same']} of the "
+        f"{screened['of']} factors with the five largest bounds of an endpoint have its five largest totals."
     )
+    return textwrap.fill(said, 128)
 
 
 BLOCKS: tuple[Callable[[], str], ...] = (

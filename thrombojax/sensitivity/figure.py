@@ -17,6 +17,8 @@ MOST_ROWS = 6
 MOST_FACTORS = 12
 MOST_POINTS = 2000
 BINS = 8
+WIDE = 4.0
+"""High over low of a factor that is drawn on a logarithmic axis."""
 
 
 def place(out: Path) -> None:
@@ -137,9 +139,12 @@ def _tornado(ax: Any, file: h5py.File, cell: tuple[int, int], order: list[int]) 
         low, high = np.nanquantile(x, [0.1, 0.9])
         for part, colour in ((x <= low, "tab:cyan"), (x >= high, "tab:red")):
             if np.isfinite(y[part]).any():
-                ax.barh(k, float(np.nanmean(y[part])) - middle, left=middle, color=colour, height=0.7)
+                label = ("lowest" if colour == "tab:cyan" else "highest") if k == 0 else None
+                ax.barh(k, float(np.nanmean(y[part])) - middle, left=middle, color=colour, height=0.7, label=label)
     ax.axvline(middle, color="k", lw=0.8)
-    ax.set(yticks=np.arange(len(order)), yticklabels=[], title="mean at the lowest (cyan) and highest (red) tenth")
+    if order:
+        ax.legend(frameon=False, loc="lower right")
+    ax.set(yticks=np.arange(len(order)), yticklabels=[], title="mean, lowest and highest tenth")
     ax.invert_yaxis()
 
 
@@ -159,6 +164,7 @@ def _scatter(ax: Any, file: h5py.File, cell: tuple[int, int], i: int) -> None:
     x, y = np.asarray(file["factor_value"][i]), _y(file, cell)
     some = slice(None, None, max(1, len(x) // MOST_POINTS))
     ax.plot(x[some], y[some], ".", ms=2, alpha=0.5)
+    ax.set(xscale=_scale(x))
     ax.set(xlabel=_unit(file, i), ylabel=_texts(file, "endpoint")[cell[1]].replace("_", " "), title="strongest factor")
 
 
@@ -179,7 +185,15 @@ def _map(figure: Any, ax: Any, file: h5py.File, cell: tuple[int, int], pair: lis
             mean[j, k] = np.nanmean(mine)
     shown = ax.pcolormesh(*edges, mean.T)
     figure.colorbar(shown, ax=ax, label=_texts(file, "endpoint")[cell[1]].replace("_", " "))
+    x_scale, y_scale = (_scale(np.asarray(file["factor_value"][i])) for i in pair)
+    ax.set(xscale=x_scale, yscale=y_scale)
     ax.set(xlabel=_unit(file, pair[0]), ylabel=_unit(file, pair[1]), title="the two strongest together")
+
+
+def _scale(x: np.ndarray) -> str:
+    """Of an axis: logarithmic where a factor varies over several times its size."""
+    low, high = np.nanquantile(x, [0.05, 0.95])
+    return "log" if np.nanmin(x) > 0 and high > WIDE * low else "linear"
 
 
 def _course(ax: Any, file: h5py.File, a: int, o: int) -> None:

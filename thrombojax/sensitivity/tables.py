@@ -13,6 +13,8 @@ from thrombojax.study.schema import Study
 
 SALIB = ("pawn", "delta", "rbd-fast", "fast")
 """Methods that are SALib's."""
+TOP = 5
+"""Pairs and factors that are told of an endpoint."""
 
 
 def need(study: Study) -> None:
@@ -78,14 +80,27 @@ def _sobol(file: h5py.File, facts: dict[str, Any], at: tuple[int, int], factors:
         return None
     order = [i for i in np.argsort(-np.nan_to_num(whole["total"], nan=-np.inf)) if np.isfinite(whole["total"][i])]
     rows = [{"factor": factors[i], "first": _with(whole, "first", i), "total": _with(whole, "total", i)} for i in order]
-    return show.table(rows)
+    return show.table(rows) + _pairs(file, at, factors)
 
 
 _KEYS = ("first", "first_low", "first_high", "total", "total_low", "total_high")
 
 
 def _with(whole: dict[str, np.ndarray], name: str, i: int) -> str:
-    return f"{whole[name][i]:.3f} ({whole[f'{name}_low'][i]:.3f} to {whole[f'{name}_high'][i]:.3f})"
+    value, low, high = (round(float(whole[key][i]), 3) + 0.0 for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _pairs(file: h5py.File, at: tuple[int, int], factors: list[str]) -> str:
+    """The largest second-order indices of one endpoint."""
+    if "sobol_second" not in file:
+        return ""
+    whole = {f"second{end}": file[f"sobol_second{end}"][at] for end in ("", "_low", "_high")}
+    flat = {key: values[np.triu_indices(len(factors), 1)] for key, values in whole.items()}
+    i, j = np.triu_indices(len(factors), 1)
+    order = [k for k in np.argsort(-np.nan_to_num(flat["second"], nan=-np.inf)) if np.isfinite(flat["second"][k])]
+    rows = [{"pair": f"{factors[i[k]]} x {factors[j[k]]}", "second": _with(flat, "second", k)} for k in order[:TOP]]
+    return f"\n\n{show.table(rows)}" if rows else ""
 
 
 OTHERS = (
