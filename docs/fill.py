@@ -210,7 +210,8 @@ def judged(*sets: str) -> list[Any]:
 
     cases = targets.load()
     known = [case for case in cases if case.has_sets] if sets else cases
-    return [judge.judge(case, own, 0 if sets else 16) for case in known for own in sets or (None,)]
+    wanted = [(case, own) for case in known for own in sets or (None,)]
+    return list(judge.each(wanted, 0 if sets else 16, jobs=2))
 
 
 def validation_summary() -> str:

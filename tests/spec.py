@@ -202,7 +202,7 @@ def flagship(
     The outputs are in the same dict under the names P, Mk, ploidy, production, immature, age, bleeding,
     thrombosis, X, conc, concA, concL.
     """
-    g = dict.fromkeys(("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi"), 0.0) | given
+    g = dict.fromkeys(("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi", "-s"), 0.0) | given
     kP = 8 / p["life"]
     N0 = 1.5 * p["P0ref"]
     h0 = p["vHS"] / (N0 + p["KHS"])
@@ -251,7 +251,7 @@ def flagship(
     u = (1 - p["gi"]) * (T / KD + (X / p["KR"] if "B" in y else 0.0))
     th = u / (1 + u)
     a = p["J"] * ((p["b0"] + th) / s0 + E)
-    sp, sm = p["rho_prog"] * a, p["rho_mk"] * a
+    sp, sm = ((1 - g["-s"]) * rho * a + g["-s"] for rho in (p["rho_prog"], p["rho_mk"]))
     # 2.3
     hF = (1 + p["kapF"]) / (1 + p["kapF"] * y["F"])
     nu = p["nu"] * (1 - g["-nu"])

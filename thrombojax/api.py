@@ -187,7 +187,7 @@ def check(
 
 def _launch(plan: plans.Plan) -> int:
     """Patients that are computed at once, padded to that number."""
-    return engine.BLOCK[plan.backend] * len(engine.workers())
+    return engine.block_of(plan.model, plan.backend) * len(engine.workers())
 
 
 def _peak_memory(plan: plans.Plan) -> int:

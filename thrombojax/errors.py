@@ -26,6 +26,9 @@ class InputError(ValueError):
         super().__init__("\n".join(str(p) for p in problems))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[Problem, ...]]:  # from one process to another
+        return type(self), self.problems
+
 
 class RunError(RuntimeError):
     """The run failed (exit status 1): a full disk, a device without memory, a file that cannot be read back."""

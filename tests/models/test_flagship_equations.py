@@ -123,7 +123,9 @@ def test_the_other_effects_of_drugs(seed):
     p, y = random_patients(seed)
     effect = {"kill": rng.uniform(0, 3, N), "u_hu": rng.uniform(0, 2, N), "I_ana": rng.uniform(0, 1, N)}
     effect["I_ifn"] = rng.uniform(0, 1, N)
-    effect |= {k: rng.uniform(0, 1, N) for k in ("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi")}
+    effect |= {
+        k: rng.uniform(0, 1, N) for k in ("IL6", "T", "F", "-F", "G", "sdf", "fgf", "-nu", "krand", "-psi", "-s")
+    }
     model = feedback(parameter_set="1")
     ps = struct.unflatten(model.Parameters, [p[n] for n in struct.names(model.Parameters)])
     ys = struct.unflatten(model.State, [y[s] for s in spec.STATES])
@@ -142,6 +144,7 @@ def test_the_other_effects_of_drugs(seed):
         niche_lost=effect["-nu"],
         random_loss=effect["krand"],
         spleen_removed=effect["-psi"],
+        unresponsive=effect["-s"],
     )
     assert all(np.ndim(v) for name, v in given_._asdict().items() if name not in DIRECT), "an effect is left out here"
     rates = jax.tree.leaves(core.rhs(ys, ps, given_))

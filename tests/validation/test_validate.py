@@ -255,6 +255,17 @@ def test_a_published_model_from_end_to_end(tmp_path, capsys):
     assert "1286.979" in (out / "validation.txt").read_text()
 
 
+def test_two_processes_find_what_one_does(tmp_path, capsys):
+    """In the order of the cases, whichever ends first."""
+    rows = []
+    for jobs in ("1", "2"):
+        words = ["validate", "wang-2010-by-count", "panetta-2024", "--audit", "0", "--jobs", jobs]
+        assert main([*words, "--json", "-", "-o", str(tmp_path / jobs)]) == 0
+        rows.append(json.loads(capsys.readouterr().out))
+    assert rows[0] == rows[1]
+    assert len({row["case"] for row in rows[0]}) == 2
+
+
 @pytest.fixture
 def some_case(tmp_path, monkeypatch):
     """A command whose only case is that of `case_file`, with results that miss its target; the folder that it writes to."""

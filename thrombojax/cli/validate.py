@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from thrombojax.validation.targets import Case
 
 AUDIT = 16
+MOST_JOBS = 4
+"""Each takes up to 2 GB."""
+WORTH = 4
+"""Cases that make it worth to start a process."""
 
 
 def validate(
@@ -31,6 +36,9 @@ def validate(
     audit: Annotated[
         int, typer.Option(min=0, help="Patients of each study to solve again by the reference; 0 for none.")
     ] = AUDIT,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Processes that share the cases; 0: as the machine and their number suggest.")
+    ] = 0,
     listed: Annotated[bool, typer.Option("--list", help="List the cases; nothing runs.")] = False,
 ) -> None:
     """Hold the simulator against the literature.
@@ -54,10 +62,12 @@ def validate(
 
     process.prepare("f64")  # reference numbers have more digits than float32
     from thrombojax.report import validation as page
+    from thrombojax.solve.native import cores
     from thrombojax.validation import judge
 
     judge.check(chosen)
-    found = _judged(judge.runs(chosen, parameter_set or [DEFAULT_SET]), audit)
+    runs = judge.runs(chosen, parameter_set or [DEFAULT_SET])
+    found = _judged(runs, audit, jobs or max(1, min(MOST_JOBS, cores(), len(runs) // WORTH)))
     said = _text(found, judge.summary(found))
     out.mkdir(parents=True, exist_ok=True)
     show.write_text(said + "\n", out / "validation.txt")
@@ -72,7 +82,7 @@ def validate(
         print("figures need matplotlib: pip install 'thrombojax[plots]'", file=sys.stderr)
 
 
-def _judged(runs: "Sequence[tuple[Case, str | None]]", audit: int) -> "list[Judged]":
+def _judged(runs: "Sequence[tuple[Case, str | None]]", audit: int, jobs: int) -> "list[Judged]":
     """Each run in turn; RunError where Ctrl-C stops it, before anything is written."""
     from thrombojax.cli.progress import span
     from thrombojax.errors import RunError
@@ -80,13 +90,13 @@ def _judged(runs: "Sequence[tuple[Case, str | None]]", audit: int) -> "list[Judg
     from thrombojax.validation import judge
 
     found: list[Judged] = []
-    with stop_request() as stop:
+    with stop_request() as stop, closing(judge.each(runs, audit, jobs)) as judged:
         for case, own in runs:
             name = case.name + (f", set {own}" if own else "")
             print(f"{len(found) + 1}/{len(runs)} {name} ... ", end="", file=sys.stderr, flush=True)
             said = "failed"
             try:
-                found.append(judge.judge(case, own, audit))
+                found.append(next(judged))
                 agree, rows = sum(v.agrees for v in found[-1].verdicts), len(found[-1].verdicts)
                 said = f"{agree} of {rows} agree, {span(found[-1].seconds)}"
             finally:

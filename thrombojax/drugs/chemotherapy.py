@@ -24,6 +24,11 @@ class Parameters(NamedTuple):
     kill: A[Array, quantity(
         "1/day", "kill of progenitors per amount", "recipe of parameter set 1", low=0.2, high=10, value=2.0, flags=("ASM",)
     )]  # fmt: skip
+    injury: A[Array, quantity(
+        "1", "share of the answer to TPO signals lost at a course, over the share kept",
+        "after carboplatin the slope of eltrombopag is lower: Hayes 2013, doi 10.1007/s00280-013-2150-9 (abstract)",
+        low=0, high=2000, value=0.0, flags=("ASM",),
+    )]  # fmt: skip
 
 
 class State(NamedTuple):
@@ -31,7 +36,8 @@ class State(NamedTuple):
 
 
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
-    return Effect(kill=p.kill * y.level)
+    lost = p.injury * y.level
+    return Effect(kill=p.kill * y.level, unresponsive=lost / (1.0 + lost))
 
 
 DRUG = Drug(

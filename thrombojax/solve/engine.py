@@ -38,6 +38,8 @@ BACKENDS = ("cuda", "native", "xla", "reference")
 BLOCK = {"cuda": 128, "native": 16, "xla": 1024, "reference": 64}
 """Patients per launch. native: at most so many lanes; XLA: state and temporaries of a block stay in cache; reference: lockstep
 of vmap."""
+DELAYED_BLOCK = 128
+"""Likewise of a model with delays, whose past of many bounds would not stay in cache."""
 STABLE = 0.9
 """Largest step x rate that is allowed, of the interval on which the stepper is stable."""
 Parts = Sequence[tuple[np.float32, np.ndarray]]
@@ -104,6 +106,11 @@ def choose(backend: str, model: Model) -> str:
         if backend == name or name != "cuda":  # a machine without a GPU is no news
             warnings.warn(f"backend {name}: {why}; {instead} runs instead", RuntimeWarning, stacklevel=3)
     raise InputError(Problem("backend", f"model {model.name} cannot run on this machine"))
+
+
+def block_of(model: Model, backend: str) -> int:
+    """Patients per launch of a model."""
+    return BLOCK[backend] if model.delays is None else min(BLOCK[backend], DELAYED_BLOCK)
 
 
 def refinement(accuracy: float) -> int:
@@ -208,7 +215,7 @@ def solve(
         written[care.acts[care.acts >= 0]] = np.flatnonzero(care.acts >= 0)
 
     def launch(device: Any, block: np.ndarray, refine: np.float32) -> None:
-        rows = np.resize(block, BLOCK[backend])
+        rows = np.resize(block, block_of(model, backend))
         run = _compiled(model, plan._replace(past=delayed.rows(model, cohort.p, schedule.timeline, refine)), backend)
         with jax.enable_x64(dtype == np.float64), jax.default_device(device):
             p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
@@ -225,7 +232,7 @@ def solve(
             status[block[~np.asarray(out.finite)[take]]] = NOT_FINITE
 
     def launched(parts: Parts) -> None:
-        size = BLOCK[backend]
+        size = block_of(model, backend)
         blocks = [(mine[k : k + size], steps) for steps, mine in parts for k in range(0, len(mine), size)]
         _everywhere(launch, blocks)
 

@@ -1,8 +1,10 @@
 """Cases run, and their numbers held against what was published."""
 
+import multiprocessing
+import signal
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,6 +242,31 @@ def _statistic(values: np.ndarray, target: Target) -> np.ndarray:
 def runs(cases: Sequence[Case], sets: Sequence[str]) -> list[tuple[Case, str | None]]:
     """What there is to judge: all cases, those of the flagship once with each parameter set."""
     return [(case, own) for case in cases for own in (sets if case.has_sets else (None,))]
+
+
+def each(wanted: Sequence[tuple[Case, str | None]], audit: int, jobs: int = 1) -> Generator[Judged]:
+    """What `judge` says of each, in their order; jobs: processes that share the work, 1 for this one alone.
+
+    Most of a case's time goes into compiling its model, which one core does. Closing the generator ends the processes.
+    """
+    if jobs == 1:
+        for case, own in wanted:
+            yield judge(case, own, audit)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs, _alone) as pool:
+        yield from pool.imap(_judged, [(case, own, audit) for case, own in wanted])
+
+
+def _alone() -> None:
+    """A process of its own: whoever started it answers Ctrl-C."""
+    from thrombojax import process
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.prepare("f64")
+
+
+def _judged(asked: tuple[Case, str | None, int]) -> Judged:
+    return judge(*asked)
 
 
 def check(cases: Sequence[Case]) -> None:

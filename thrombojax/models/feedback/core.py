@@ -66,10 +66,17 @@ def surroundings(y: Any, p: Any) -> Surroundings:
     return Surroundings(sites, p.platelets.reference_count, p.receptor.mpl_affinity, p.body)
 
 
+def _felt(signal: Scalar, unresponsive: Scalar) -> Scalar:
+    """The signal as cells feel it that answer to a part of it alone; that of health (1) where they answer to none."""
+    if isinstance(unresponsive, float) and unresponsive == 0.0:
+        return signal
+    return signal + unresponsive * (1.0 - signal)
+
+
 def drive(signal: receptor.Signal, inhibitors: regulators.State, effect: Effect, p: Any) -> megakaryocytes.Drive:
     return megakaryocytes.drive(
-        signal.progenitor,
-        signal.megakaryocyte,
+        _felt(signal.progenitor, effect.unresponsive),
+        _felt(signal.megakaryocyte, effect.unresponsive),
         niche.support(effect, p.niche),
         regulators.on_cfu(inhibitors, p.regulators),
         regulators.on_endomitosis(inhibitors, p.regulators),
@@ -96,7 +103,9 @@ def rhs(y: Any, p: Any, effect: Effect) -> State:
         megakaryocytes=megakaryocytes.rhs(
             y.megakaryocytes, drive(signal, y.regulators, effect, p), effect, p.megakaryocytes
         ),
-        niche=niche.rhs(y.niche, y.megakaryocytes.cytoplasm[1], signal.megakaryocyte, effect, p.niche),
+        niche=niche.rhs(
+            y.niche, y.megakaryocytes.cytoplasm[1], _felt(signal.megakaryocyte, effect.unresponsive), effect, p.niche
+        ),
         platelets=platelets.rhs(y.platelets, ref.production * produced, lost, ref),
         thrombopoietin=thrombopoietin.rhs(y.thrombopoietin, cleared, stroma, aged, effect, p.thrombopoietin),
         receptor=receptor.rhs(

@@ -26,7 +26,8 @@ class Effect(NamedTuple):
     tpo_equivalents: competition for internalisation, x healthy TPO; agonist: transmembrane drive that adds to the signal;
     tpo_input: TPO given, x healthy per day; il6: beside the patient's own, 1 = full effect; kill: /day of progenitors;
     cfu_block: /day (hydroxyurea); maturation_block, release_block: shares; pf4, tgfb: given, x healthy; pf4_removed: share;
-    sdf1, fgf4: given, x healthy; niche_lost: share; random_loss: of platelets, /day; spleen_removed: share.
+    sdf1, fgf4: given, x healthy; niche_lost: share; random_loss: of platelets, /day; spleen_removed: share; unresponsive: share
+    of their answer to TPO signals that progenitors and megakaryocytes have lost.
     """
 
     ligand: Scalar = 0.0
@@ -46,10 +47,11 @@ class Effect(NamedTuple):
     niche_lost: Scalar = 0.0
     random_loss: Scalar = 0.0
     spleen_removed: Scalar = 0.0
+    unresponsive: Scalar = 0.0
 
 
 NONE = Effect()
-SHARES = frozenset({"maturation_block", "release_block", "pf4_removed", "niche_lost", "spleen_removed"})
+SHARES = frozenset({"maturation_block", "release_block", "pf4_removed", "niche_lost", "spleen_removed", "unresponsive"})
 
 
 def combine(effects: list[Effect]) -> Effect:
