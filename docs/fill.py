@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
 POPULATION = "sweeps/cld-procedure-virtual-population.toml"
+RESPONSE = "sweeps/itp-response-sensitivity.toml"
+FIGURE = DOCS / "figures" / "itp-response-sensitivity.png"
 RULE = "sweeps/itp-romiplostim-rule.toml"
 CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
@@ -340,11 +343,42 @@ def descents() -> str:
     return table(("method", "time to the target", "calls", "x ours"), rows)
 
 
+@functools.cache
+def _indices() -> str:
+    """What `thrombojax sensitivity` prints of the response to romiplostim."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = command("sensitivity", RESPONSE, "-o", f"{folder}/s.h5", "--figure", str(FIGURE))
+        return re.sub(r"results: .* \(in .*\)", "results: out/itp-response.h5", said)
+
+
+def sensitive() -> str:
+    """What the page shows of that: how it was done, indices of two endpoints, and the bounds."""
+    parts = _indices().strip().split("\n\n")
+    shown = ("mean_count, arm 'romiplostim' (", "time_above_50, arm 'romiplostim' (", "bounds by derivatives")
+    chosen = [*parts[:2], *(part for part in parts[2:] if part.startswith(shown))]
+    return f"{fenced(chr(10).join(chr(10) + part for part in chosen))}\n\n![indices](figures/{FIGURE.name})"
+
+
+def streamed() -> str:
+    """What `python -m benchmarks.sensitivity` measured, as committed."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
+    cost, screened = found["cost"], found["screening"]
+    memory = [f"{size / 1e6:.0f} MB at {int(base):,} base samples" for base, size in found["peak_rss_bytes"].items()]
+    said = (
+        f"Cost (`python -m benchmarks.sensitivity`, this study, {found['factors']} factors, {found['days']:g} days): "
+        f"{cost['runs']:,} runs with sums and shards take {cost['ratio']:.2f} times the CPU time of the same rows simulated and "
+        f"forgotten. Memory at its peak: {', '.join(memory)}. Derivatives of {screened['derivatives']} samples cost "
+        f"1/{1 / screened['share']:.0f} of the indices of {found['large']:,}, and {screened['same']} of the "
+        f"{screened['of']} factors with the five largest bounds of an endpoint have its five largest totals."
+    )
+    return textwrap.fill(said, 128)
+
+
 BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, descents, populated, nested, unmet,
+    fitted, refit, calibrated, optimised, descents, populated, nested, unmet, sensitive, streamed,
 )  # fmt: skip
 
 

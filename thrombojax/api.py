@@ -164,16 +164,24 @@ def check(
     study_path: str | Path, *, patients: int | None = None, precision: str | None = None, backend: str | None = None
 ) -> dict[str, Any]:
     """What a study would run: patients, arms, segments, trajectories, bytes, seconds (a rough nominal figure)."""
-    plan = plans.make(load(study_path).override(n=patients, precision=precision, backend=backend))
+    study = load(study_path).override(n=patients, precision=precision, backend=backend)
+    if study.sensitivity is None:
+        plan = plans.make(study)
+        n = plan.patients.n
+    else:
+        from thrombojax.sensitivity import analyse, problem
+
+        given = problem.problem(study)
+        plan, n = given.plan, analyse.planned(given)
     cells = len(plan.cells)
     launch = _launch(plan)
-    launches = -(-plan.patients.n // launch)  # the last one is as long as any
+    launches = -(-n // launch)  # the last one is as long as any
     steps = plan.study.head.days * plan.model.steps_per_day * 1.5
     return {
-        "patients": plan.patients.n,
+        "patients": n,
         "arms": cells,
         "segments": len(plan.fixed) - 1,
-        "trajectories": cells * plan.patients.n,
+        "trajectories": cells * n,
         "bytes_on_disk": plan.layout.bytes(),
         "peak_memory_bytes": _peak_memory(plan),
         "seconds": round(

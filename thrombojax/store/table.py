@@ -11,12 +11,13 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, Problem, RunError, unknown
+from . import indices
 from .hdf5 import rename
 from .layout import PATIENT
 from .results import coordinate, damage, dims, reading, variables
 from .shards import disk_error
 
-TABLES = ("endpoints", "trajectories", "ledger", "observed")
+TABLES = ("endpoints", "trajectories", "ledger", "observed", "indices")
 _ROLES = {
     "endpoints": ("endpoint", "status", "weight"),
     "trajectories": ("trajectory",),
@@ -59,8 +60,9 @@ def export(
 
     what: 'endpoints', one row per study axis, arm, draw or trial (if the study has them) and patient, with the status, the
     patient's weight (if patients have weights) and, if asked, the parameters; 'trajectories', one row per time too; 'ledger', one
-    row per visit, a patient's visits one after another, with decisions in words; or 'observed', one row per observation of an
-    event table, with what is predicted for it. A number that is missing is an empty cell (null).
+    row per visit, a patient's visits one after another, with decisions in words; 'observed', one row per observation of an event
+    table, with what is predicted for it; or 'indices', one row per number of a sensitivity analysis. A number that is missing is
+    an empty cell (null).
     Raises InputError for a wrong source, kind of table or output; RunError for a full disk or without pyarrow.
     """
     path, out = Path(path), Path(out)
@@ -77,11 +79,12 @@ def export(
     temporary = out.with_name(out.name + ".tmp")
     with reading(path) as file:
         with damage(path):
-            plan = _plan(path, file, what, parameters)
+            whole = indices.columns(path, file) if what == "indices" else None
+            plan = Plan(whole, {}, {}, {}, 1) if whole is not None else _plan(path, file, what, parameters)
         rows = 0
         try:
             with writers[out.suffix.lower()](temporary, plan) as write:
-                for block in _blocks(plan):
+                for block in _blocks(plan) if whole is None else (whole,):
                     write(block)
                     rows += len(next(iter(block.values())))
             rename(temporary, out)

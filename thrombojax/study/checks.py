@@ -50,8 +50,10 @@ def fit(raw: Given, given: Given) -> list[Problem]:
     return found
 
 
-def patients(given: Given, wrong: set[str], events: bool = False) -> list[Problem]:
+def patients(given: Given, wrong: set[str], events: bool = False, sensitivity: bool = False) -> list[Problem]:
     """Exactly one source of patients, and n where the source has no end; those of an event table are in it."""
+    if sensitivity:  # its factors make the patients, from a cohort or the model's typical one
+        return []
     if events:
         message = "does not go with [events], whose table has the patients; allowed: cohort, sampler, overrides"
         return [Problem(f"patients.{key}", message) for key in ("table", "n", "entry", "trials") if key in given]

@@ -126,6 +126,10 @@ def catalogue(source: registry.Source) -> Catalogue:
 
 def make(study: Study, model_file: str | None = None) -> Plan:
     """The plan of a study; every name that the model does not have is reported at once."""
+    if study.sensitivity is not None and study.patients.n is None:
+        raise InputError(
+            Problem(study.at("sensitivity"), "is what `thrombojax sensitivity` runs; this needs a study without it")
+        )
     source = registry.Source(study.head.model, study.head.parameter_set, model_file)
     known = catalogue(source)
     problems = check_against(study, known)
@@ -264,7 +268,9 @@ def _patients(
         ids, weights = table.ids, table.weights
     else:
         n = (asked.n or 1) * trials
-        found = virtual_patients.recipe(study, cohorts.load(model.cohorts, asked.cohort or ""), known)
+        found = cohorts.load(model.cohorts, asked.cohort) if asked.cohort is not None else None
+        if found is not None:
+            found = virtual_patients.recipe(study, found, known)
         index = np.arange(n) if asked.sampler == "random" else None
         patients = Patients(source, n, found, study.head.seed, index)
         ids = ()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.study import checks, optimising, virtual
+from thrombojax.study import checks, optimising, sensitivity, virtual
 from thrombojax.study.messages import keys, path, problems, shown
 from thrombojax.study.sections import (
     Arm,
@@ -29,6 +29,7 @@ from thrombojax.study.sections import (
     Patients,
     Time,
 )
+from thrombojax.study.sensitivity import Sensitivity
 from thrombojax.study.virtual import Omega, Population, Uncertainty
 
 SCHEMA = 1
@@ -42,15 +43,16 @@ TABLES: dict[str, type[BaseModel]] = {
     "population": Population,
     "uncertainty": Uncertainty,
     "omega": Omega,
+    "sensitivity": Sensitivity,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
-OPTIONAL = ("events", "fit", "optimise", "population", "uncertainty", "omega")
+OPTIONAL = ("events", "fit", "optimise", "population", "uncertainty", "omega", "sensitivity")
 """Tables that are None where a file does not have them."""
 SECTIONS = (
-    "schema", "study", "patients", "omega", "uncertainty", "population", "observation", "events", "fit", "optimise", "arm",
-    "axis", "time", "endpoint", "output",
+    "schema", "study", "patients", "omega", "uncertainty", "population", "observation", "events", "fit", "optimise",
+    "sensitivity", "arm", "axis", "time", "endpoint", "output",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -81,6 +83,7 @@ class Study:
     population: Population | None = None
     uncertainty: Uncertainty | None = None
     omega: Omega | None = None
+    sensitivity: Sensitivity | None = None
     placebo_of: int | None = None
 
     @property
@@ -206,16 +209,17 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, events, fit, optimise, population, uncertainty, omega, time, output = (
+    head, patients, observation, events, fit, optimise, population, uncertainty, omega, sense, time, output = (
         tables[name] for name in TABLES
     )
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     if isinstance(raw.get("patients"), dict):
-        found += checks.patients(patients.given, patients.wrong, "events" in raw)
+        found += checks.patients(patients.given, patients.wrong, "events" in raw, "sensitivity" in raw)
     found += checks.recorded(raw)
     found += checks.fit(raw, fit.given)
     found += optimising.check(raw, optimise.given)
+    found += sensitivity.check(raw, sense.given, sense.wrong)
     found += virtual.check(raw)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
@@ -231,7 +235,12 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         found += checks.responses(endpoints_given, time.given, days)
     draws = uncertainty.given.get("draws", 1)
     found += checks.size(patients.given.get("n"), len(arms) * (draws if isinstance(draws, int) else 1), axes_given)
-    found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
+    if "sensitivity" in raw:
+        holes = [dict(hole) for hole in sensitivity.placeholders(raw)]
+        said = checks.regimens(arms_given, holes, days, any("regimen" in read.wrong for read in arms))
+        found += sensitivity.of_factors(said, raw)
+    else:
+        found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
     if "arm" not in raw and "events" not in raw:
         found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))
     if (
@@ -264,6 +273,7 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         population.value,
         uncertainty.value,
         omega.value,
+        sense.value,
         placebo_of,
     )
 
@@ -287,9 +297,8 @@ def _top(raw: Mapping[str, Any]) -> list[Problem]:
         found.append(Problem("schema", f"is missing; needed: schema = {SCHEMA} as the first line"))
     elif version != SCHEMA or isinstance(version, bool | float):
         found.append(Problem("schema", f"given {shown(version)}; allowed: {SCHEMA}"))
-    needed = (
-        name for name in ("study", "patients") if name not in raw and not (name == "patients" and "events" in raw)
-    )
+    without = "events" in raw or "sensitivity" in raw  # these say themselves who the patients are
+    needed = (name for name in ("study", "patients") if name not in raw and not (name == "patients" and without))
     found += [Problem(name, f"is missing; needed: the section [{name}]") for name in needed]
     return found
 
