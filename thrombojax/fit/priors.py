@@ -68,13 +68,7 @@ def precision(cohort: Cohort | None, leaves: Sequence[str]) -> np.ndarray:
     """Inverse of the correlation of the leaves' z, `[k, k]`."""
     found = np.eye(len(leaves))
     at: Mapping[str, int] = {leaf: i for i, leaf in enumerate(leaves)}
-    for pair in cohort.correlation if cohort is not None else ():
-        if pair.pair[0] in at and pair.pair[1] in at:
-            i, j = at[pair.pair[0]], at[pair.pair[1]]
-            found[i, j] = found[j, i] = pair.r
-    for block in cohort.block if cohort is not None else ():
-        for i, first in enumerate(block.names):
-            for j, second in enumerate(block.names):
-                if first in at and second in at:
-                    found[at[first], at[second]] = block.correlation[i][j]
+    for first, second, r in cohort.correlated if cohort is not None else ():
+        if first in at and second in at:
+            found[at[first], at[second]] = found[at[second], at[first]] = r
     return np.linalg.inv(found)

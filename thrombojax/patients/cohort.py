@@ -169,6 +169,17 @@ class Cohort(_Strict):
     observation: Observation | None = None
     fluctuation: Mapping[str, Fluctuation] = {}
 
+    @property
+    def correlated(self) -> tuple[tuple[str, str, float], ...]:
+        """Every two parameters of `vary` whose scores are correlated, of pairs and of blocks."""
+        blocks = [
+            (block.names[i], block.names[j], block.correlation[i][j])
+            for block in self.block
+            for i in range(len(block.names))
+            for j in range(i)
+        ]
+        return (*((*c.pair, c.r) for c in self.correlation), *blocks)
+
 
 COUNT = "count"
 """Name of the anchored baseline count among a patient's values."""

@@ -107,7 +107,7 @@ def check(raw: Given) -> list[Problem]:
     """Every problem of what the sections say together; each key is as the file has it, whether it is right by itself or not."""
     found = []
     if "population" in raw:
-        others = [key for key in ("axis", "events", "fit", "optimise", "uncertainty") if key in raw]
+        others = [key for key in ("axis", "events", "fit", "optimise", "sensitivity", "uncertainty") if key in raw]
         found += [Problem(key, "does not go with [population]") for key in others]
         people = raw.get("patients")
         if isinstance(people, Mapping):
@@ -120,7 +120,7 @@ def check(raw: Given) -> list[Problem]:
             found.append(Problem("patients.sampler", f"given 'typical'; [{key}] needs patients that differ"))
     if "uncertainty" in raw:
         message = "does not go with [uncertainty] yet"
-        found += [Problem(key, message) for key in ("events", "fit", "optimise") if key in raw]
+        found += [Problem(key, message) for key in ("events", "fit", "optimise", "sensitivity") if key in raw]
         found += [Problem("patients.trials", message)] if _of(raw, "patients", "trials") is not None else []
         found += _uncertainty(raw["uncertainty"]) if isinstance(raw["uncertainty"], Mapping) else []
     if "omega" in raw and _of(raw, "patients", "cohort") is None:
