@@ -208,9 +208,9 @@ def _of_cohort(
         return []
     names = {leaf: f.name for f, leaf in zip(factors, leaves, strict=True) if f.distribution == "iiv"}
     return [
-        (names[c.pair[0]], names[c.pair[1]], c.r)
-        for c in plan.patients.cohort.correlation
-        if set(c.pair) <= set(names) and frozenset(names[leaf] for leaf in c.pair) not in said
+        (names[first], names[second], r)
+        for first, second, r in plan.patients.cohort.correlated
+        if {first, second} <= set(names) and frozenset((names[first], names[second])) not in said
     ]
 
 
