@@ -100,10 +100,12 @@ def plausibility(study: Study, given: Candidates) -> list[tuple[str, np.ndarray]
     assert said is not None
     rules = [("a steady state and finite results in every arm", given.sound)]
     if not study.patients.implausible:
-        kept = [
-            (given.baseline[leaf] >= low) & (given.baseline[leaf] <= high) for leaf, (low, high) in given.ranges.items()
-        ]
-        rules.append(("parameters in their plausible ranges", np.all([given.sound | True, *kept], axis=0)))
+        kept = {leaf: _between(given.baseline[leaf], *ends) for leaf, ends in given.ranges.items()}
+        text = "parameters in their plausible ranges"
+        most = min(kept, key=lambda leaf: int(kept[leaf].sum()), default="")
+        if most and not kept[most].all():
+            text += f" (most often out: {most})"
+        rules.append((text, np.all([given.sound | True, *kept.values()], axis=0)))
     problems: list[Problem] = []
     for i, text in enumerate(said.plausible):
         where = study.at("population", "plausible", i)
@@ -120,6 +122,10 @@ def plausibility(study: Study, given: Candidates) -> list[tuple[str, np.ndarray]
     if problems:
         raise InputError(*problems)
     return rules
+
+
+def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (values >= low) & (values <= high)
 
 
 def asked(study: Study, i: int, given: Candidates, good: np.ndarray) -> tuple[str, str, Marginal, np.ndarray]:
