@@ -6,6 +6,7 @@ random numbers. What they have of an index differs by chance alone, and that is 
 
 import functools
 import itertools
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,9 @@ def points(
         engine = qmc.Sobol(dimensions, scramble=True, bits=30, rng=_rng(seed, replicate))
         if start:
             engine.fast_forward(start)
-        return np.ascontiguousarray(engine.random(stop - start).T) + HALF
+        with warnings.catch_warnings():  # of numbers that are no powers of two, which are refused where it matters
+            warnings.simplefilter("ignore", UserWarning)
+            return np.ascontiguousarray(engine.random(stop - start).T) + HALF
     if sampler == "latin-hypercube":
         return np.ascontiguousarray(_hypercube(dimensions, n, seed, replicate)[:, start:stop])
     index = np.arange(start, stop)
