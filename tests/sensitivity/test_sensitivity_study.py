@@ -296,3 +296,17 @@ def test_salib_is_asked_for_by_name_where_it_is_missing(tmp_path, capsys, monkey
     code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5")
     assert code == 1
     assert "pip install 'thrombojax[sensitivity]'" in err
+
+
+def test_methods_without_sobol_indices(tmp_path, capsys):
+    """With errors of measurement, which each method's runs have: effects, ranks, FAST and the figure."""
+    methods = 'methods = ["morris", "prcc", "pawn", "rbd-fast", "fast"]\nfrequencies = 65\ntrajectories = 8\nbase = 128'
+    study = write(tmp_path, ("base = 128", methods), text=TITRATED)
+    code, out, _ = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5")
+    assert code == 0
+    assert (tmp_path / "s.png").stat().st_size > 10_000
+    assert "morris mu star" in out
+    with tj.open(tmp_path / "s.h5") as ds:
+        own = ds.sel(factor=["start", "step", "aim"], endpoint="given").squeeze()
+        for name in ("morris_mu_star", "prcc", "pawn", "fast_total"):
+            assert np.isfinite(own[name]).all(), name

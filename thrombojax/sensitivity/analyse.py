@@ -17,7 +17,7 @@ from thrombojax.sensitivity.moments import sizes
 from thrombojax.sensitivity.morris import morris
 from thrombojax.sensitivity.problem import Setup, table
 from thrombojax.sensitivity.ranks import Coefficients, prcc, srrc
-from thrombojax.sensitivity.samples import STREAMS, grid, points
+from thrombojax.sensitivity.samples import STREAMS, grid, numbers, points
 from thrombojax.sensitivity.simulate import Rows, moves, simulator
 from thrombojax.sensitivity.sobol import Sobol, centre_of, stream
 from thrombojax.solve import engine
@@ -140,7 +140,7 @@ def sampled(given: Setup, simulate: Function, seed: int, counted: Counted) -> Sa
     assert asked is not None
     values = sample_values(given, seed)
     n = values.shape[1]
-    chance = 2 * (SAMPLE * 2**40 + np.arange(n))
+    chance = numbers(SAMPLE, 0, n)
     outputs, arms = len(given.outputs), len(given.plan.cells)
     width = min(room(outputs), n)
 

@@ -10,15 +10,22 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import qmc
 
 from thrombojax.patients.draw import uniform
 
 SAMPLERS = ("sobol", "random", "latin-hypercube", "grid", "table")
 STREAMS = ("sobol", "random", "latin-hypercube")
+LONGEST = 2**32
+"""More points than a replicate has."""
 HALF = 2.0**-31
 """Points of a Sobol' sequence are multiples of 2^-30: half a step keeps them off 0 without moving their mean from 1/2."""
+
+
+def numbers(replicate: int, start: int, stop: int) -> Int[np.ndarray, "point"]:
+    """Numbers of the patients whose errors and fluctuations points start..stop of a replicate have; the next is B's."""
+    return 2 * (replicate * LONGEST + np.arange(start, stop, dtype=np.int64))
 
 
 def points(
