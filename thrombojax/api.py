@@ -167,12 +167,12 @@ def check(
     study = load(study_path).override(n=patients, precision=precision, backend=backend)
     if study.sensitivity is None:
         plan = plans.make(study)
-        n = plan.patients.n
+        n, kept = plan.patients.n, plan.layout.bytes()
     else:
         from thrombojax.sensitivity import analyse, problem
 
         given = problem.problem(study)
-        plan, n = given.plan, analyse.planned(given)
+        plan, (n, kept) = given.plan, analyse.planned(given)
     cells = len(plan.cells)
     launch = _launch(plan)
     launches = -(-n // launch)  # the last one is as long as any
@@ -182,7 +182,7 @@ def check(
         "arms": cells,
         "segments": len(plan.fixed) - 1,
         "trajectories": cells * n,
-        "bytes_on_disk": plan.layout.bytes(),
+        "bytes_on_disk": kept,
         "peak_memory_bytes": _peak_memory(plan),
         "seconds": round(
             _START_SECONDS + launches * launch * cells * steps * _STEP_SECONDS[plan.study.head.precision], 1

@@ -7,7 +7,7 @@ from scipy import stats
 from thrombojax.errors import InputError
 from thrombojax.sensitivity import Distribution, Factor, Space
 from thrombojax.sensitivity.factors import correlated
-from thrombojax.sensitivity.samples import grid, points
+from thrombojax.sensitivity.samples import LONGEST, grid, numbers, points
 
 U = np.linspace(0.001, 0.999, 301)
 CASES = {
@@ -94,3 +94,10 @@ def test_a_grid_has_every_combination_once():
     assert u.shape == (2, 6)
     assert len({tuple(point) for point in u.T}) == 6
     np.testing.assert_allclose(np.unique(u[1]), [1 / 6, 1 / 2, 5 / 6])
+
+
+def test_no_two_points_have_the_same_chance():
+    last = 2**23  # of the replicates, that of FAST
+    ends = [numbers(r, n, n + 1)[0] + other for r in (0, 1, last) for n in (0, LONGEST - 1) for other in (0, 1)]
+    assert len(set(ends)) == len(ends)
+    assert min(ends) == 0

@@ -1,7 +1,9 @@
 """A study of sensitivity from the command line to a file that opens, interrupted and resumed, and what is said of wrong ones."""
 
 import csv
+import json
 import re
+import sys
 from pathlib import Path
 
 import h5py
@@ -13,6 +15,7 @@ import thrombojax as tj
 from thrombojax.cli import main
 from thrombojax.sensitivity import analyse, results
 
+KINDS = ("first", "total")
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 
@@ -72,19 +75,18 @@ def test_report_and_export_read_it(whole, capsys, tmp_path):
 
 
 def test_the_same_file_whatever_interrupts_it(whole, tmp_path, capsys, monkeypatch):
+    """Stopped after every shard, of smaller blocks."""
     study, out, _ = whole
-    monkeypatch.setattr("thrombojax.sensitivity.design.ROWS", 256)
-    code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5", "--stop-after", "1s")
-    times = 0
-    while code == 1 and times < 200:
-        assert "--resume" in err
+    monkeypatch.setattr("thrombojax.sensitivity.design.ROWS", 1024)
+    code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5", "--stop-after", "0.001s")
+    assert code == 1
+    assert "interrupted; to go on: thrombojax sensitivity" in err
+    times, going = 0, True
+    while going and times < 60:
         assert not (tmp_path / "s.h5").exists()
         times += 1
-        code, _, err = said(
-            capsys, "sensitivity", study, "-o", tmp_path / "s.h5", "--resume", "--stop-after", f"{times}s"
-        )
-    assert code == 0, err
-    assert times > 0
+        going = results.run(study, tmp_path / "s.h5", resume=True, stop_after=1e-6).interrupted
+    assert 4 < times < 60
     with h5py.File(out) as one, h5py.File(tmp_path / "s.h5") as other:
         for name in one:
             if isinstance(one[name], h5py.Dataset) and one[name].dtype.kind == "f":
@@ -269,3 +271,42 @@ def test_bounds_hold_on_the_studies_that_are_shipped(name, tmp_path):
                 fifth = np.argsort(-theirs)[4]
                 kept = high.sel(endpoint=end).values.ravel()[np.argsort(-mine)[:5]]
                 assert np.all(kept >= low.sel(endpoint=end).values.ravel()[fifth]), end
+
+
+def test_the_rule_for_stopping_in_a_study(tmp_path):
+    study = write(tmp_path, ("base = 512", "base = 8192\nwidth = 0.3"))
+    results.run(study, tmp_path / "s.h5")
+    facts = tj.sensitivity.results.store.provenance(tmp_path / "s.h5")
+    assert facts["sensitivity_stopped"] == 1
+    assert facts["sensitivity_base"] < 8192
+    with tj.open(tmp_path / "s.h5") as ds:
+        wide = max(float((ds[f"sobol_{k}_high"] - ds[f"sobol_{k}_low"]).sel(estimator="saltelli").max()) for k in KINDS)
+    assert wide <= 0.3
+
+
+def test_what_would_run_is_said(tmp_path, capsys):
+    code, out, _ = said(capsys, "check", write(tmp_path), "--json", "-")
+    assert code == 0
+    assert json.loads(out)["trajectories"] == 64 + 512 * 5
+
+
+def test_salib_is_asked_for_by_name_where_it_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SALib", None)
+    study = write(tmp_path, ("base = 512", 'methods = ["pawn"]\nbase = 512'))
+    code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5")
+    assert code == 1
+    assert "pip install 'thrombojax[sensitivity]'" in err
+
+
+def test_methods_without_sobol_indices(tmp_path, capsys):
+    """With errors of measurement, which each method's runs have: effects, ranks, FAST and the figure."""
+    methods = 'methods = ["morris", "prcc", "pawn", "rbd-fast", "fast"]\nfrequencies = 65\ntrajectories = 8\nbase = 128'
+    study = write(tmp_path, ("base = 128", methods), text=TITRATED)
+    code, out, _ = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5")
+    assert code == 0
+    assert (tmp_path / "s.png").stat().st_size > 10_000
+    assert "morris mu star" in out
+    with tj.open(tmp_path / "s.h5") as ds:
+        own = ds.sel(factor=["start", "step", "aim"], endpoint="given").squeeze()
+        for name in ("morris_mu_star", "prcc", "pawn", "fast_total"):
+            assert np.isfinite(own[name]).all(), name

@@ -10,13 +10,14 @@ from jaxtyping import Float
 from thrombojax.errors import RunError
 from thrombojax.sensitivity import borrowed, derivatives
 from thrombojax.sensitivity.derivatives import tangents
-from thrombojax.sensitivity.design import Counted, Function, in_memory, room
+from thrombojax.sensitivity.design import Counted, Function, Saltelli, in_memory, room
 from thrombojax.sensitivity.dgsm import dgsm
 from thrombojax.sensitivity.factors import Space
+from thrombojax.sensitivity.moments import sizes
 from thrombojax.sensitivity.morris import morris
 from thrombojax.sensitivity.problem import Setup, table
 from thrombojax.sensitivity.ranks import Coefficients, prcc, srrc
-from thrombojax.sensitivity.samples import STREAMS, grid, points
+from thrombojax.sensitivity.samples import STREAMS, grid, numbers, points
 from thrombojax.sensitivity.simulate import Rows, moves, simulator
 from thrombojax.sensitivity.sobol import Sobol, centre_of, stream
 from thrombojax.solve import engine
@@ -109,8 +110,11 @@ def analyse(given: Setup, counted: Counted = in_memory, say: Callable[[str], Non
     return Analysis(given, sample, made)
 
 
-def planned(given: Setup) -> int:
-    """Rows of all samples together, a derivative as one more row for each factor; a rule for stopping may need fewer."""
+def planned(given: Setup) -> tuple[int, int]:
+    """Rows of all samples together, a derivative as one more row for each factor, and bytes that are kept of them.
+
+    A rule for stopping may need fewer.
+    """
     asked, space = given.study.sensitivity, given.space
     assert asked is not None
     seed = given.study.head.seed if asked.seed is None else asked.seed
@@ -121,7 +125,13 @@ def planned(given: Setup) -> int:
         "dgsm": asked.derivatives * (space.k + 1),
         "fast": asked.frequencies * space.k,
     }
-    return sample_values(given, seed).shape[1] + sum(rows for method, rows in each.items() if method in asked.methods)
+    n, outputs = sample_values(given, seed).shape[1], len(given.outputs)
+    kept = 8 * (outputs + space.k) * n
+    if "sobol" in asked.methods:
+        of = Saltelli(space, 0, asked.base // asked.replicates, asked.replicates, asked.sampler, seed, asked.second_order,
+                      given.chance, room(outputs))  # fmt: skip
+        kept += 8 * of.blocks * sum(sizes(outputs, of.groups, of.second))
+    return n + sum(rows for method, rows in each.items() if method in asked.methods), kept
 
 
 def sampled(given: Setup, simulate: Function, seed: int, counted: Counted) -> Sample:
@@ -130,7 +140,7 @@ def sampled(given: Setup, simulate: Function, seed: int, counted: Counted) -> Sa
     assert asked is not None
     values = sample_values(given, seed)
     n = values.shape[1]
-    chance = 2 * (SAMPLE * 2**40 + np.arange(n))
+    chance = numbers(SAMPLE, 0, n)
     outputs, arms = len(given.outputs), len(given.plan.cells)
     width = min(room(outputs), n)
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from thrombojax.sensitivity.design import Counted, Function, in_memory, room
 from thrombojax.sensitivity.factors import Space
+from thrombojax.sensitivity.samples import numbers
 from thrombojax.sensitivity.simulate import Rows
 
 FAST = 2**23
@@ -68,7 +69,7 @@ def fast(
 
     def compute(block: int) -> np.ndarray:
         mine = slice(block * width, min((block + 1) * width, n))
-        y, status = function(Rows(x[:, mine], np.full(x[:, mine].shape[1], 2 * FAST * 2**40)))
+        y, status = function(Rows(x[:, mine], np.repeat(numbers(FAST, 0, 1), x[:, mine].shape[1])))
         vector = np.full((outputs, width), np.nan)
         vector[:, : y.shape[1]] = y
         return np.append(vector, np.count_nonzero(status))

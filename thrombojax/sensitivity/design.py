@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thrombojax.sensitivity.factors import Space
-from thrombojax.sensitivity.samples import points
+from thrombojax.sensitivity.samples import numbers, points
 from thrombojax.sensitivity.simulate import Rows, Simulated
 
 ROWS = 16384
@@ -107,7 +107,7 @@ class Saltelli:
         k = self.space.k
         u = points(self.sampler, 2 * k, self.stop, self.seed, replicate, first, last)
         a, b = self.space.values(u[:k]), self.space.values(u[k:])
-        number = 2 * (replicate * 2**40 + np.arange(first, last))
+        number = numbers(replicate, first, last)
         own, other = (a, number), (b, number + 1)
         blocks = [own, other, *(self._mixed(own, other, g) for g in range(self.groups))]
         if self.second:

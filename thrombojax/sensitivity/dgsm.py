@@ -14,7 +14,7 @@ from thrombojax.sensitivity.derivatives import Tangents
 from thrombojax.sensitivity.design import Counted, in_memory
 from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.indices import Interval, interval
-from thrombojax.sensitivity.samples import points
+from thrombojax.sensitivity.samples import numbers, points
 from thrombojax.sensitivity.simulate import Rows
 
 BLOCK = 1024
@@ -62,7 +62,7 @@ def dgsm(
         replicate, first = DERIVATIVES + block // blocks, block % blocks * width
         last = min(first + width, each)
         u = points(sampler, k, each, seed, replicate, first, last)
-        chance = 2 * (replicate * 2**40 + np.arange(first, last))
+        chance = numbers(replicate, first, last)
         y, by, failed = derivatives(Rows(space.values(u), chance))
         by = by * np.stack([f.distribution.by_score(row) for f, row in zip(space.factors, u, strict=True)])
         good = np.isfinite(y)[:, None] & np.isfinite(by).all(axis=1, keepdims=True)

@@ -15,6 +15,7 @@ from thrombojax.sensitivity.design import Counted, Function, in_memory, room
 from thrombojax.sensitivity.distributions import UNIFORM
 from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.indices import Interval
+from thrombojax.sensitivity.samples import numbers
 from thrombojax.sensitivity.simulate import Rows
 
 TAIL = 0.005
@@ -76,7 +77,7 @@ def morris(
     def compute(block: int) -> np.ndarray:
         walks = [walk(k, levels, seed, t) for t in range(block * width, min((block + 1) * width, trajectories))]
         unit = np.concatenate([w for w, _ in walks], axis=1)
-        chance = np.repeat(2 * (STREAM * 2**40 + block * width + np.arange(len(walks))), k + 1)
+        chance = np.repeat(numbers(STREAM, block * width, block * width + len(walks)), k + 1)
         y, status = function(Rows(values(space, unit), chance))
         y = y.reshape(outputs, len(walks), k + 1)
         found = np.zeros((4, outputs, k))

@@ -6,18 +6,26 @@ random numbers. What they have of an index differs by chance alone, and that is 
 
 import functools
 import itertools
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import qmc
 
 from thrombojax.patients.draw import uniform
 
 SAMPLERS = ("sobol", "random", "latin-hypercube", "grid", "table")
 STREAMS = ("sobol", "random", "latin-hypercube")
+LONGEST = 2**32
+"""More points than a replicate has."""
 HALF = 2.0**-31
 """Points of a Sobol' sequence are multiples of 2^-30: half a step keeps them off 0 without moving their mean from 1/2."""
+
+
+def numbers(replicate: int, start: int, stop: int) -> Int[np.ndarray, "point"]:
+    """Numbers of the patients whose errors and fluctuations points start..stop of a replicate have; the next is B's."""
+    return 2 * (replicate * LONGEST + np.arange(start, stop, dtype=np.int64))
 
 
 def points(
@@ -28,7 +36,9 @@ def points(
         engine = qmc.Sobol(dimensions, scramble=True, bits=30, rng=_rng(seed, replicate))
         if start:
             engine.fast_forward(start)
-        return np.ascontiguousarray(engine.random(stop - start).T) + HALF
+        with warnings.catch_warnings():  # of numbers that are no powers of two, which are refused where it matters
+            warnings.simplefilter("ignore", UserWarning)
+            return np.ascontiguousarray(engine.random(stop - start).T) + HALF
     if sampler == "latin-hypercube":
         return np.ascontiguousarray(_hypercube(dimensions, n, seed, replicate)[:, start:stop])
     index = np.arange(start, stop)
