@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from studies import STUDY, TITRATED, write
+from sensitivity_studies import STUDY, TITRATED, write
 
 import thrombojax as tj
 from thrombojax.patients import population

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from studies import STUDY, TITRATED, write
+from sensitivity_studies import STUDY, TITRATED, write
 
 import thrombojax as tj
 from thrombojax.cli import main
