@@ -7,9 +7,11 @@ README is made by `make figures`.
 import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
+POPULATION = "sweeps/cld-procedure-virtual-population.toml"
+RESPONSE = "sweeps/itp-response-sensitivity.toml"
+FIGURE = DOCS / "figures" / "itp-response-sensitivity.png"
 RULE = "sweeps/itp-romiplostim-rule.toml"
 CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
@@ -305,6 +310,41 @@ def _optimised(study: str) -> str:
         return fenced(said.replace(out, f"out/{study}.h5").partition("\n\noptimised in")[0])
 
 
+@functools.cache
+def _populations() -> tuple[str, str]:
+    """What `thrombojax population` prints of the liver study, and `thrombojax run` of the example that takes its patients."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = DOCS / "figures" / "virtual-population.png"
+        made = command("population", POPULATION, "-o", f"{folder}/cld.h5", "--figure", str(picture))
+        made = made.replace(f"{folder}/", "out/")
+        shutil.copy(DOCS / "examples" / "cld-doses.toml", folder)
+        used = command("run", f"{folder}/cld-doses.toml", "-o", f"{folder}/doses.h5").replace(f"{folder}/", "out/")
+    return fenced(made), fenced(used)
+
+
+def unmet() -> str:
+    """What `thrombojax population` says of a target that it cannot meet."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = (ROOT / POPULATION).read_text(encoding="utf-8")
+        wide = text.replace("mean = 0.56\n", 'mean = 0.56\nsd = 0.39\ndistribution = "log-normal"\n')
+        assert wide != text
+        (Path(folder) / "study.toml").write_text(wide, encoding="utf-8")
+        words = ("population", f"{folder}/study.toml", "-o", f"{folder}/cld.h5", "--audit", "0")
+        done = subprocess.run([sys.executable, "-m", "thrombojax", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    return fenced(
+        "\n".join(line for line in done.stderr.replace(f"{folder}/", "").splitlines() if "patients/s" not in line)
+    )
+
+
+def populated() -> str:
+    return _populations()[0]
+
+
+def nested() -> str:
+    return _populations()[1]
+
+
 def descents() -> str:
     """What `python -m benchmarks.optimise` measured, as committed."""
     found = json.loads((ROOT / "benchmarks" / "results" / "optimise-2-core-x86-64.json").read_text(encoding="utf-8"))
@@ -320,11 +360,42 @@ def descents() -> str:
     return table(("method", "time to the target", "calls", "x ours"), rows)
 
 
+@functools.cache
+def _indices() -> str:
+    """What `thrombojax sensitivity` prints of the response to romiplostim."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = command("sensitivity", RESPONSE, "-o", f"{folder}/s.h5", "--figure", str(FIGURE))
+        return re.sub(r"results: .* \(in .*\)", "results: out/itp-response.h5", said)
+
+
+def sensitive() -> str:
+    """What the page shows of that: how it was done, indices of two endpoints, and the bounds."""
+    parts = _indices().strip().split("\n\n")
+    shown = ("mean_count, arm 'romiplostim' (", "time_above_50, arm 'romiplostim' (", "bounds by derivatives")
+    chosen = [*parts[:2], *(part for part in parts[2:] if part.startswith(shown))]
+    return f"{fenced(chr(10).join(chr(10) + part for part in chosen))}\n\n![indices](figures/{FIGURE.name})"
+
+
+def streamed() -> str:
+    """What `python -m benchmarks.sensitivity` measured, as committed."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
+    cost, screened = found["cost"], found["screening"]
+    memory = [f"{size / 1e6:.0f} MB at {int(base):,} base samples" for base, size in found["peak_rss_bytes"].items()]
+    said = (
+        f"Cost (`python -m benchmarks.sensitivity`, this study, {found['factors']} factors, {found['days']:g} days): "
+        f"{cost['runs']:,} runs with sums and shards take {cost['ratio']:.2f} times the CPU time of the same rows simulated and "
+        f"forgotten. Memory at its peak: {', '.join(memory)}. Derivatives of {screened['derivatives']} samples cost "
+        f"1/{1 / screened['share']:.0f} of the indices of {found['large']:,}, and {screened['same']} of the "
+        f"{screened['of']} factors with the five largest bounds of an endpoint have its five largest totals."
+    )
+    return textwrap.fill(said, 128)
+
+
 BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, combined, individual, descents,
+    fitted, refit, calibrated, optimised, combined, individual, descents, populated, nested, unmet, sensitive, streamed,
 )  # fmt: skip
 
 

@@ -29,11 +29,11 @@ _WHERE = {
     "RunError": "thrombojax.errors",
 }
 
-__all__ = sorted([*_WHERE, "__version__", "fit", "optimise"])
+__all__ = sorted([*_WHERE, "__version__", "fit", "optimise", "populations", "sensitivity"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("fit", "optimise"):
+    if name in ("fit", "optimise", "populations", "sensitivity"):
         return importlib.import_module(f"thrombojax.{name}")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)

@@ -27,6 +27,7 @@ from thrombojax.solve import engine
 from thrombojax.study import plan as plans
 from thrombojax.study import sweep as sweeps
 from thrombojax.study.schema import Study, load
+from thrombojax.study.virtual import without_targets
 
 TOPICS = ("devices", "models", "cohorts", "drugs", "mechanisms", "parameters", "states", "endpoints", "observables")
 HERE = Path(__file__).parent
@@ -73,6 +74,10 @@ def run(
     if workers != 1:
         raise InputError(Problem("--workers", f"given {workers}; one process is all there is yet (it uses every core)"))
     study = load(study_path).override(n=patients, precision=precision, backend=backend)
+    if study.population is not None:
+        raise InputError(
+            Problem(study.at("population"), "is made by `thrombojax population`, which runs and weighs it")
+        )
     return run_study(
         study,
         out,
@@ -159,17 +164,25 @@ def check(
     study_path: str | Path, *, patients: int | None = None, precision: str | None = None, backend: str | None = None
 ) -> dict[str, Any]:
     """What a study would run: patients, arms, segments, trajectories, bytes, seconds (a rough nominal figure)."""
-    plan = plans.make(load(study_path).override(n=patients, precision=precision, backend=backend))
+    study = load(study_path).override(n=patients, precision=precision, backend=backend)
+    if study.sensitivity is None:
+        plan = plans.make(study)
+        n, kept = plan.patients.n, plan.layout.bytes()
+    else:
+        from thrombojax.sensitivity import analyse, problem
+
+        given = problem.problem(study)
+        plan, (n, kept) = given.plan, analyse.planned(given)
     cells = len(plan.cells)
     launch = _launch(plan)
-    launches = -(-plan.patients.n // launch)  # the last one is as long as any
+    launches = -(-n // launch)  # the last one is as long as any
     steps = plan.study.head.days * plan.model.steps_per_day * 1.5
     return {
-        "patients": plan.patients.n,
+        "patients": n,
         "arms": cells,
         "segments": len(plan.fixed) - 1,
-        "trajectories": cells * plan.patients.n,
-        "bytes_on_disk": plan.layout.bytes(),
+        "trajectories": cells * n,
+        "bytes_on_disk": kept,
         "peak_memory_bytes": _peak_memory(plan),
         "seconds": round(
             _START_SECONDS + launches * launch * cells * steps * _STEP_SECONDS[plan.study.head.precision], 1
@@ -226,11 +239,21 @@ def identity(plan: plans.Plan) -> str:
     said = [f"{section}.{key} = {value}" for section, keys in sections.items() for key, value in keys.items()]
     if study.table_path is not None:
         columns = sorted((name, np.asarray(values).tobytes().hex()) for name, values in plan.patients.changes.items())
-        digest = hashlib.sha256(repr((plan.ids, columns)).encode()).hexdigest()
+        weights = None if plan.weights is None else plan.weights.tobytes().hex()
+        known = (plan.ids, columns) if weights is None else (plan.ids, columns, weights)
+        digest = hashlib.sha256(repr(known).encode()).hexdigest()
         said.append(f"{study.patients.table} = {digest[:12]}")
     if study.events_path is not None:
         said.append(f"{study.events_path.name} = {hashlib.sha256(study.events_path.read_bytes()).hexdigest()[:12]}")
-    return "\n".join([*said, *study.text.splitlines()])
+    for key, file in study.files.items():
+        if not key.startswith("population"):
+            said.append(f"{key} = {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}")
+    if study.population is None:
+        return "\n".join([*said, *study.text.splitlines()])
+    # Only what is drawn: the same candidates serve other targets.
+    drawn = study.population.model_dump(include={"widen", "vary"})
+    said += [f"population.{key} = {value}" for key, value in drawn.items()]
+    return "\n".join([*said, *without_targets(study.text).splitlines()])
 
 
 def kernel_hash(plan: plans.Plan) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 import thrombojax
 from thrombojax.cli import main
-from thrombojax.cli.app import resume_command
+from thrombojax.cli.starting import resume_command
 from thrombojax.errors import InputError, Problem, RunError
 
 STUDY = """

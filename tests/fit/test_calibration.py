@@ -149,6 +149,13 @@ def test_a_flat_direction_stays_at_its_prior_and_profiles_are_normal_there(found
     assert not stayed["thrombopoietin.tpo_nonspecific"]
     middle = found.profile[3][1:3]
     np.testing.assert_allclose(middle, 0.5, atol=0.15)
+    # What [uncertainty] reads: of the logarithm of each value, whose ends of 95 % are symmetric there where it is the scale.
+    whole = said["covariance_of_logarithms"]
+    for k, (p, one) in enumerate(zip(found.parameters, said["parameters"], strict=True)):
+        assert whole["names"][k] == one["name"]
+        if p.scale == "log":
+            wanted = np.log(one["high_95"] / one["low_95"]) / (2 * 1.96)
+            np.testing.assert_allclose(np.sqrt(whole["values"][k][k]), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("reducer", "sign"), [("peak", 1.0), ("nadir", -1.0)])

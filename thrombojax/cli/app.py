@@ -1,14 +1,14 @@
 """The commands. Each imports what it needs when it runs, so that `--help` and a message about a file stay quick."""
 
-import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from thrombojax.cli import bench, options
+from thrombojax.cli import bench, options, starting
+from thrombojax.cli.population import population
+from thrombojax.cli.sensitivity import sensitivity
 from thrombojax.cli.validate import validate
 from thrombojax.models import DEFAULT_SET
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 
 app.add_typer(bench.app, name="bench")
 app.command()(validate)
+app.command()(population)
 
 
 def _version(wanted: bool) -> None:
@@ -78,7 +79,7 @@ def run(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     seconds = None if stop_after is None else options.duration(stop_after)
     crew = options.workers(workers)
-    _prepare(study, precision)
+    starting.prepare(study, precision)
     from thrombojax import api
     from thrombojax.cli.progress import Reporter
 
@@ -111,17 +112,9 @@ def run(
             "--allow-mixed": allow_mixed,
             "--model-file": model_file,
         }
-        print(f"interrupted; to go on: {resume_command(study, out, given)}", file=sys.stderr)
+        print(f"interrupted; to go on: {starting.resume_command(study, out, given)}", file=sys.stderr)
         raise typer.Exit(1)
     print(outcome.summary)
-
-
-def resume_command(study: Path, out: Path, given: Mapping[str, object]) -> str:
-    """The command that goes on with a run, as a shell reads it; given: its other options, None or False if not used."""
-    words = ["thrombojax", "run", str(study), "-o", str(out), "--resume"]
-    for name, value in given.items():
-        words += [name] if value is True else [] if value is None or value is False else [name, str(value)]
-    return shlex.join(words)
 
 
 @app.command()
@@ -135,7 +128,7 @@ def fit(
 
     The parameters of [fit] for every patient of the event table: most probable values, standard errors, shrinkage.
     """
-    _prepare(study, options.Precision.f64)
+    starting.prepare(study, options.Precision.f64)
     from thrombojax.fit import results
 
     print(results.run(study, out, overwrite=overwrite, patients_asked=patients).summary)
@@ -155,7 +148,7 @@ def optimise(
 
     What [optimise] asks for, on the study's patients; then counted on patients that took no part, beside the other arms.
     """
-    _prepare(study, options.Precision.f64)
+    starting.prepare(study, options.Precision.f64)
     from thrombojax.optimise import results
 
     done = results.run(
@@ -169,6 +162,9 @@ def optimise(
     print(done.summary)
     if not done.feasible:
         raise typer.Exit(1)
+
+
+app.command()(sensitivity)
 
 
 @app.command()
@@ -212,7 +208,7 @@ def check(
 
     Patients, arms, segments, trajectories, disk, memory and time. Nothing runs.
     """
-    _prepare(study, precision)
+    starting.prepare(study, precision)
     from thrombojax import api
     from thrombojax.cli import show
     from thrombojax.cli.progress import span
@@ -243,6 +239,9 @@ def export(
     observed: Annotated[
         bool, typer.Option("--observed", help="One row per observation of an event table: observed, predicted.")
     ] = False,
+    indices: Annotated[
+        bool, typer.Option("--indices", help="One row per index of a sensitivity analysis, with its interval.")
+    ] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Add the patients' parameters as columns.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -250,7 +249,7 @@ def export(
 
     For R and friends: one row per patient, arm and grid point, and per trial where there are replicates.
     """
-    asked = {"trajectories": trajectories, "ledger": ledger, "observed": observed}
+    asked = {"trajectories": trajectories, "ledger": ledger, "observed": observed, "indices": indices}
     wanted = [name for name, given in asked.items() if given]
     if len(wanted) > 1:
         options = " and ".join(f"--{name}" for name in wanted)
@@ -346,13 +345,3 @@ def info(
         show.write_json(rows, json)
     if json is None or str(json) != "-":
         print(show.table(rows))
-
-
-def _prepare(study: Path, precision: options.Precision | None) -> None:
-    """Reads the study, whose messages need no JAX; then sets the process up, which must be before JAX is imported."""
-    from thrombojax.study import schema
-
-    said = schema.load(study).head.precision
-    from thrombojax import process
-
-    process.prepare(precision.value if precision else said)

@@ -142,6 +142,8 @@ class _Slots:
             return array
         if array in ("first", "window", "number", "rule"):
             return f"SPLAT({array}[{index}])"
+        if array == "own_rule":
+            return f"own(job, job->rule, {index}, row)"
         return f"{names.get(array, array)}[{index}]"
 
 

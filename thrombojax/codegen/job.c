@@ -33,7 +33,7 @@ typedef struct {
   int64_t threads;
   const int32_t *visit, *acts;               /* [segments + 1] visit of a bound, row of its ledger; -1: none */
   const int32_t *slot, *knot;                /* [segments] administration at the start, -1: none; row of `course` */
-  const REAL *rule;                          /* all numbers of the policy */
+  const REAL *rule;                          /* all numbers of the policy, [..][saved_step] where they are patients' own */
   const REAL *factor, *taken, *course;       /* [visits][saved_step], [slots][COLUMNS][..], [X][knots][..] */
   int64_t knots;
   REAL *const *ledger;                       /* [A] each [rows][saved_step], or null */

@@ -206,7 +206,7 @@ def _visits(g: Graph, model: Model, plan: Plan, p: Any) -> _Visits:
     shape = plan.clinic.policy
     rule = policy.padded(policy.Rule(), shape)
     leaves, tree = jax.tree.flatten(rule)
-    rule = jax.tree.unflatten(tree, _symbols(g, "rule", len(leaves), PATIENT))
+    rule = jax.tree.unflatten(tree, _symbols(g, "own_rule" if plan.clinic.rules else "rule", len(leaves), PATIENT))
     leaves, tree = jax.tree.flatten(policy.begin(shape, policy.Rule(), np.float64(0.0)))
     memory = jax.tree.unflatten(tree, _symbols(g, "m", len(leaves), POINT))
     at = _places("m", len(leaves))

@@ -19,7 +19,8 @@ class Care(NamedTuple):
 
     visit, acts: `[bound]`, which visit a bound is, and which row of the ledger it writes when the policy decides there (-1:
     none); slot, knot: `[segment]`, which administration is at its start (-1: none), and which values of the varying
-    parameters hold; rule: numbers of the policy; factor: `[visit, patient]`, measured over true count (0: missed);
+    parameters hold; rule: numbers of the policy, each `[patient]` where they are patients' own;
+    factor: `[visit, patient]`, measured over true count (0: missed);
     taken: `[slot, column, patient]`, factors on amounts; course: `[leaf, knot, patient]`, values of the varying parameters.
     """
 

@@ -48,7 +48,15 @@ def record(of: Calibrated) -> dict[str, Any]:
             {"pair": [names[i], names[j]], "r": float(correlation[i, j])}
             for i in range(len(names)) for j in range(i) if abs(correlation[i, j]) > CORRELATED
         ],
+        "covariance_of_logarithms": {"names": names, "values": _of_logarithms(of)},
     }  # fmt: skip
+
+
+def _of_logarithms(of: Calibrated) -> list[list[float]]:
+    """Covariance of the logarithms of the calibrated values, to first order: what `covariance` in [uncertainty] reads."""
+    found = zip(of.parameters, of.z, of.values, strict=True)
+    slopes = np.array([float(p.slope(z)) / float(v) for p, z, v in found])
+    return (of.covariance * np.outer(slopes, slopes)).tolist()
 
 
 def _at(p: Parameter, z: float) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from thrombojax.dosing.care import sd
-from thrombojax.patients.cohort import Cohort, LogNormal, Normal
+from thrombojax.patients.cohort import Cohort, LogNormal, Normal, Uniform
 
 
 class Prior(NamedTuple):
@@ -58,16 +58,17 @@ def _distribution(cohort: Cohort | None, leaf: str) -> LogNormal | Normal | None
     if cohort is None:
         return None
     if leaf == "count":
-        return cohort.anchor.count if cohort.anchor is not None else None
-    return cohort.vary.get(leaf)
+        said = cohort.anchor.count if cohort.anchor is not None else None
+        return None if isinstance(said, Uniform) else said
+    said = cohort.vary.get(leaf)
+    return None if isinstance(said, Uniform) else said
 
 
 def precision(cohort: Cohort | None, leaves: Sequence[str]) -> np.ndarray:
     """Inverse of the correlation of the leaves' z, `[k, k]`."""
     found = np.eye(len(leaves))
     at: Mapping[str, int] = {leaf: i for i, leaf in enumerate(leaves)}
-    for pair in cohort.correlation if cohort is not None else ():
-        if pair.pair[0] in at and pair.pair[1] in at:
-            i, j = at[pair.pair[0]], at[pair.pair[1]]
-            found[i, j] = found[j, i] = pair.r
+    for first, second, r in cohort.correlated if cohort is not None else ():
+        if first in at and second in at:
+            found[at[first], at[second]] = found[at[second], at[first]] = r
     return np.linalg.inv(found)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.special import ndtr
 
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.patients.draw import normal, uniform
@@ -60,7 +61,21 @@ class Normal(_Strict):
         return np.clip(self.mean * (1.0 + self.cv * z), self.low, self.high)
 
 
-Distribution = Annotated[LogNormal | Normal, Field(discriminator="kind")]
+class Uniform(_Strict):
+    """Anywhere from low to high, of the value or of its logarithm: for plausible patients that weights are to choose from."""
+
+    kind: Literal["uniform", "log-uniform"]
+    low: float
+    high: float
+    source: Source
+
+    def at(self, typical: Any, z: np.ndarray) -> np.ndarray:
+        if self.kind == "uniform":
+            return self.low + ndtr(z) * (self.high - self.low)
+        return self.low * np.exp(ndtr(z) * np.log(self.high / self.low))
+
+
+Distribution = Annotated[LogNormal | Normal | Uniform, Field(discriminator="kind")]
 
 
 class Part(_Strict):
@@ -103,6 +118,14 @@ class Correlation(_Strict):
     source: Source
 
 
+class Block(_Strict):
+    """Parameters of `vary` that vary together: correlations of their normal scores, row by row."""
+
+    names: tuple[str, ...]
+    correlation: tuple[tuple[float, ...], ...]
+    source: Source
+
+
 class Observation(_Strict):
     """What a visit sees besides the truth: error of each count, and error that stays for some days (slow).
 
@@ -141,9 +164,21 @@ class Cohort(_Strict):
     mixture: tuple[Mixture, ...] = ()
     vary: Mapping[str, Distribution] = {}
     correlation: tuple[Correlation, ...] = ()
+    block: tuple[Block, ...] = ()
     anchor: Anchor | None = None
     observation: Observation | None = None
     fluctuation: Mapping[str, Fluctuation] = {}
+
+    @property
+    def correlated(self) -> tuple[tuple[str, str, float], ...]:
+        """Every two parameters of `vary` whose scores are correlated, of pairs and of blocks."""
+        blocks = [
+            (block.names[i], block.names[j], block.correlation[i][j])
+            for block in self.block
+            for i in range(len(block.names))
+            for j in range(i)
+        ]
+        return (*((*c.pair, c.r) for c in self.correlation), *blocks)
 
 
 COUNT = "count"
@@ -246,6 +281,9 @@ def sample(cohort: Cohort, typical: Mapping[str, float], seed: int, index: np.nd
         first, second = correlation.pair
         if first in z and second in z:
             z[second] = correlation.r * z[first] + np.sqrt(1.0 - correlation.r**2) * z[second]
+    for block in cohort.block:  # all of it, so that what a patient draws does not depend on which drugs the model has
+        scores = np.linalg.cholesky(np.array(block.correlation)) @ [normal(seed, leaf, index) for leaf in block.names]
+        z |= {leaf: row for leaf, row in zip(block.names, scores, strict=True) if leaf in z}
     for leaf, distribution in cohort.vary.items():
         if leaf in values:
             values[leaf] = distribution.at(values[leaf], z[leaf])

@@ -1,7 +1,7 @@
 """Entry by criterion: which of a cohort's patients a trial would take, by their baseline."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,13 @@ RAREST = 1e-3
 
 def conditions(text: str, model: Model, where: str = "entry") -> tuple[tuple[str, str, float], ...]:
     """(name, comparison, number) of conditions joined by `and`; names of observables and parameters. Raises InputError."""
-    known = (*struct.names(model.Obs), *struct.names(model.Parameters))
+    return parsed(text, (*struct.names(model.Obs), *struct.names(model.Parameters)), where)
+
+
+def parsed(
+    text: str, known: Sequence[str], where: str, kind: str = "observable or parameter"
+) -> tuple[tuple[str, str, float], ...]:
+    """Conditions on values of those names."""
     found, problems = [], []
     for part in re.split(r"\band\b", text):
         said = _CONDITION.fullmatch(part)
@@ -35,7 +41,7 @@ def conditions(text: str, model: Model, where: str = "entry") -> tuple[tuple[str
         try:
             found.append((struct.resolve(said[1], known), said[2], float(said[3])))
         except InputError:
-            problems.append(unknown(where, "observable or parameter", said[1], known))
+            problems.append(unknown(where, kind, said[1], known))
     if problems:
         raise InputError(*problems)
     return tuple(found)
@@ -77,7 +83,9 @@ def meets(batch: Patients, model: Model, asked: tuple[tuple[str, str, float], ..
     cohort = prepare(batch, model)
     with jax.enable_x64(True):
         values = {**struct.as_dict(cohort.p), **struct.as_dict(model.observe(cohort.y0, cohort.p))}
-    good = cohort.status == OK
-    for name, comparison, number in asked:
-        good = good & _COMPARE[comparison](np.asarray(values[name]), number)
-    return np.asarray(good)
+    return np.asarray((cohort.status == OK) & holds(values, asked))
+
+
+def holds(values: Mapping[str, Any], asked: Sequence[tuple[str, str, float]]) -> np.ndarray:
+    """Which patients meet all conditions, of values by name (`[patient]`)."""
+    return np.all([_COMPARE[how](np.asarray(values[name]), number) for name, how, number in asked], axis=0)

@@ -23,9 +23,14 @@ def render(results_path: str | Path, out_path: str | Path) -> Path:
     """
     out = _checked(out_path)
     from thrombojax.report.figure import draw
+    from thrombojax.sensitivity import figure as sensitivities
+    from thrombojax.store.results import reading
 
-    with open_results(results_path) as results:
-        figure = draw(results)
+    with reading(Path(results_path)) as file:
+        figure = sensitivities.drawn(file) if sensitivities.holds(file) else None
+    if figure is None:
+        with open_results(results_path) as results:
+            figure = draw(results)
     return _save(figure, out)
 
 

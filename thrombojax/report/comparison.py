@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thrombojax.report.intervals import mean_interval, over_trials, percentiles
-from thrombojax.report.reading import Results, Variable, by_trial
+from thrombojax.report.reading import Results, Variable, by_trial, trial_weights
 from thrombojax.report.summary import ENDPOINT_SAMPLE, Summary, prepared
 
 WITHOUT_DRUG = ("placebo", "untreated")  # arms that others are compared with, the first that is there
@@ -23,13 +23,18 @@ def _one_spread(results: Results, variable: Variable, cell: tuple[int, ...]) -> 
     found = []
     for data, well in by_trial(results, variable, cell, ENDPOINT_SAMPLE):
         kept = np.where(well, prepared(variable, data), np.nan)
-        found.append(percentiles(kept, (50,))[0] if variable.of_days else _means(kept))
+        found.append(percentiles(kept, (50,))[0] if variable.of_days else _means(kept, None))
     return over_trials(np.concatenate(found))
 
 
-def _means(data: np.ndarray) -> np.ndarray:
-    """Mean along the last axis of the values that are there; NaN where there are none."""
+def _means(data: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Mean along the last axis of the values that are there, weighted where there are weights; NaN where there are none."""
     there = ~np.isnan(data)
+    if weights is not None:
+        total = (there * weights).sum(axis=-1)
+        return np.where(
+            total > 0, (np.where(there, data, 0.0) * weights).sum(axis=-1) / np.where(total > 0, total, 1), np.nan
+        )
     count = np.count_nonzero(there, axis=-1)
     return np.where(count > 0, np.where(there, data, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
 
@@ -53,6 +58,7 @@ def differences(results: Results, cells: Sequence[tuple[int, ...]], reference: i
 def _difference(
     results: Results, variable: Variable, cell: tuple[int, ...], reference: int
 ) -> tuple[float, float, float]:
+    weights = trial_weights(results, variable, ENDPOINT_SAMPLE)
     arm = by_trial(results, variable, cell, ENDPOINT_SAMPLE)
     other = by_trial(results, variable, (*cell[:-1], reference), ENDPOINT_SAMPLE)
     found = []
@@ -63,6 +69,7 @@ def _difference(
         if variable.of_days and not np.isfinite(paired[both]).all():
             return np.nan, np.nan, np.nan
         paired = np.where(both, paired, np.nan)
-        found.append(_means(paired) if results.trials else paired.ravel())
-    summarise = over_trials if results.trials else mean_interval
-    return summarise(np.concatenate(found))
+        found.append(_means(paired, weights) if results.trials else paired.ravel())
+    if results.trials:
+        return over_trials(np.concatenate(found))
+    return mean_interval(np.concatenate(found), weights)

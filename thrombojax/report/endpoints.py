@@ -28,6 +28,7 @@ from thrombojax.report.table import Table
 
 _SHOWN = [PERCENTS.index(p) for p in (5, 50, 95)]
 _OVER_TRIALS = "mean [2.5 %, 97.5 %]"
+_OVER_DRAWS = "median [5 %, 95 %]"
 
 
 def build(results: Results, most_rows: int) -> list[Table]:
@@ -54,7 +55,10 @@ def build(results: Results, most_rows: int) -> list[Table]:
 
 def _values(results: Results, cells: Sequence[tuple[int, ...]]) -> Table:
     found = endpoint_quantiles(results, cells)
+    if results.nested:
+        return _nested(results, found)
     notes = ["Median [5 %, 95 %] over patients."]
+    notes += ["Patients by their weights."] if results.weights is not None else []
     shares = any(v.yes_no for v in results.endpoints)
     if not results.trials:
         summaries = merge([Summary(s.index, s.quantiles[:, _SHOWN]) for s in found])
@@ -71,6 +75,25 @@ def _values(results: Results, cells: Sequence[tuple[int, ...]]) -> Table:
     return _never_said(_long(results, merge(both), "", columns, notes, [v.unit for v in results.endpoints]))
 
 
+def _nested(results: Results, found: Sequence[Summary]) -> Table:
+    """Percentiles over patients, each with its interval over draws of uncertain parameters; of yes/no endpoints the share."""
+    summaries = []
+    for s in found:
+        assert s.sure is not None
+        three = np.stack([s.sure[0], s.quantiles, s.sure[1]], axis=-1)[:, _SHOWN]  # [variable, percent, 3]
+        for row, variable in zip(three, results.endpoints, strict=True):
+            if variable.yes_no:
+                row[[0, 2]] = np.nan
+        summaries.append(Summary(s.index, three.reshape(len(three), -1)))
+    columns = (("5 % of patients", _OVER_DRAWS), ("median, or share", _OVER_DRAWS), ("95 % of patients", _OVER_DRAWS))
+    notes = [
+        f"Percentiles over patients, each as median [5 %, 95 %] over {_trials(results)}.",
+        *(["Patients by their weights."] if results.weights is not None else []),
+        *(["In %: share of patients."] if any(v.yes_no for v in results.endpoints) else []),
+    ]
+    return _never_said(_long(results, merge(summaries), "", columns, notes, [v.unit for v in results.endpoints]))
+
+
 def _differences(results: Results, cells: Sequence[tuple[int, ...]], reference: int) -> Table:
     summaries = merge(differences(results, cells, reference))
     title = f"Difference from {results.arms.values[reference]} in the same patients"
@@ -85,7 +108,8 @@ def _differences(results: Results, cells: Sequence[tuple[int, ...]], reference: 
 
 
 def _trials(results: Results) -> str:
-    return f"{grouped(results.trials)} trials of {grouped(results.patients)}"
+    what = "draws of uncertain parameters" if results.nested else f"trials of {grouped(results.patients)}"
+    return f"{grouped(results.trials)} {what}"
 
 
 def _finding(results: Results) -> str:

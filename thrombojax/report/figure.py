@@ -93,6 +93,10 @@ def _caption(results: Results, rows: list[Row], tables: list[Table], notes: list
     shades = max((row.shades for row in rows), key=len)
     spans = " and ".join(f"{low}-{high} %" for low, high in reversed(shades))
     drawn = f"{line}; {band}: {spans} of patients" if spans else line
+    drawn += ", by their weights" if results.weights is not None else ""
+    if results.nested:
+        drawn += f", each the median over {results.trials} draws"
+        drawn += "; dashed: 5-95 % of the median over draws" if results.trajectories else ""
     facts = "; ".join([*facts_text(results, drawn=bool(results.trajectories)), *notes])
     return " ".join([f"{drawn}.", *(["Table:", *table_notes(tables)] if tables else []), facts + "."])
 
@@ -178,6 +182,8 @@ def _draw_curves(axes: Any, panel: Panel, row: Row, limits: tuple[float, float])
             ink = 0.28 if len(panel.curves) == 1 else 0.16
             axes.fill_between(curve.x, q[PERCENTS.index(low)], q[PERCENTS.index(high)], color=colour, alpha=ink, lw=0)
         median = np.where(np.isposinf(curve.quantiles[MEDIAN]), np.nan, curve.quantiles[MEDIAN])
+        for edge in () if curve.sure is None else curve.sure:
+            axes.plot(curve.x, np.where(np.isposinf(edge), np.nan, edge), color=colour, lw=0.9, ls="--")
         marker = "o" if not row.y_label and len(curve.x) <= 15 else None
         axes.plot(curve.x, median, color=colour, lw=1.5, marker=marker, ms=3)
     if all(np.isnan(curve.quantiles).all() for curve in panel.curves):

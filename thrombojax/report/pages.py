@@ -55,6 +55,8 @@ def _number(value: float) -> str:
 def _spread(d: Any) -> str:
     if isinstance(d, cohorts.Normal):
         return f"normal, mean {_number(d.mean)}, CV {100 * d.cv:g} %, {_number(d.low)} to {_number(d.high)}"
+    if isinstance(d, cohorts.Uniform):
+        return f"{d.kind}, {_number(d.low)} to {_number(d.high)}"
     centre = "" if d.median is None else f"median {_number(d.median)}, "
     clip = "" if d.low == 0 and np.isinf(d.high) else f", {_number(d.low)} to {_number(d.high)}"
     return f"log-normal, {centre}CV {100 * d.cv:g} %{clip}"

@@ -35,7 +35,8 @@ MOST_POINTS = 60  # along the first axis
 class Curve:
     """x `[n]` (0, 1, ... for categories), quantiles `[percent, n]`; name: in the legend.
 
-    tone: its place between 0 and 1 on a scale of colours, or None for the place-th colour of a palette.
+    tone: its place between 0 and 1 on a scale of colours, or None for the place-th colour of a palette; sure: `[2, n]`, between
+    which the median is over draws of uncertain parameters.
     """
 
     x: np.ndarray
@@ -43,6 +44,7 @@ class Curve:
     name: str = ""
     tone: float | None = None
     place: int = 0
+    sure: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,8 @@ def _shades(curves: int) -> tuple[tuple[int, int], ...]:
 
 def _in_time(results: Results, summary: Summary, name: str = "", tone: float | None = None) -> Curve:
     assert results.time is not None
-    return Curve(results.time.values, summary.quantiles, name, tone)
+    sure = None if summary.sure is None else summary.sure[:, PERCENTS.index(50)]
+    return Curve(results.time.values, summary.quantiles, name, tone, sure=sure)
 
 
 def _overlaid(results: Results, summaries: Sequence[Summary], lead: int) -> tuple[Panel, ...]:

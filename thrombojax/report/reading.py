@@ -11,11 +11,14 @@ import h5py
 import numpy as np
 
 from thrombojax.errors import InputError, Problem
+from thrombojax.store.layout import DRAW, WEIGHT
 from thrombojax.store.results import coordinate, damage, dims, reading, variables
 from thrombojax.study.reducers import YES_NO
 
 ARM, TRIAL, TIME, VISIT, PATIENT, STATUS = "arm", "trial", "time", "visit", "patient", "status"
 SEEN = "ledger/seen"
+REPLICATES = (TRIAL, DRAW)
+"""Dimensions along which a cell has its patients several times."""
 MOST_BLOCKS = 256  # that a sample of one cell is read from, unless it needs more
 BLOCK_VALUES = 2**18  # small trials are read together, up to so many numbers
 
@@ -54,7 +57,8 @@ class Results:
     """A results file that is open for reading.
 
     axes: the study's; trials: replicates of the trial, 0 where there is one population; patients: of one trial; failed,
-    total: trajectories; facts: provenance.
+    total: trajectories; facts: provenance; nested: whether the replicates are draws of uncertain parameters, each with the same
+    patients; weights: `[patient]`, None where all count alike.
     """
 
     file: h5py.File
@@ -70,6 +74,8 @@ class Results:
     failed: int
     total: int
     facts: dict[str, Any]
+    nested: bool = False
+    weights: np.ndarray | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -98,7 +104,7 @@ def _results(file: h5py.File, path: Path) -> Results:
     for name, data in variables(file).items():
         role = data.attrs.get("role", "")
         tail = {"endpoint": (ARM, PATIENT), "trajectory": (ARM, TIME, PATIENT)}.get(role, ())
-        own = tuple(dim for dim in dims(data) if dim != TRIAL)
+        own = tuple(dim for dim in dims(data) if dim not in REPLICATES)
         if "/" in name or not tail or own[-len(tail) :] != tail:
             continue  # a parameter, a status, or a number that is not each patient's
         axes = own[: -len(tail)]
@@ -111,7 +117,7 @@ def _results(file: h5py.File, path: Path) -> Results:
     if names is None:
         raise InputError(Problem(str(path), "holds no endpoint and no trajectory by arm, nothing to report"))
     facts = dict(file["provenance"].attrs) if "provenance" in file else {}
-    trials = len(file[TRIAL]) if TRIAL in file else 0
+    trials = next((len(file[name]) for name in REPLICATES if name in file), 0)
     failed, total = _failures(file)
     return Results(
         file,
@@ -128,6 +134,8 @@ def _results(file: h5py.File, path: Path) -> Results:
         failed,
         total,
         {name: value.item() if isinstance(value, np.generic) else value for name, value in facts.items()},
+        DRAW in file,
+        np.asarray(file[WEIGHT][...], float) if WEIGHT in file else None,
     )
 
 
@@ -149,7 +157,7 @@ def _failures(file: h5py.File) -> tuple[int, int]:
     if STATUS not in file:
         return 0, 0
     data = file[STATUS]
-    cells = data.shape[: -2 if TRIAL in dims(data) else -1]
+    cells = data.shape[: -2 if set(REPLICATES) & set(dims(data)) else -1]
     return sum(int(np.count_nonzero(data[cell])) for cell in np.ndindex(cells)), int(data.size)
 
 
@@ -174,7 +182,7 @@ def _starts(results: Results, data: h5py.Dataset) -> np.ndarray:
     if width < results.patients or not results.trials:
         inside = np.arange(0, results.patients, width)
         return (np.arange(results.trials or 1)[:, None] * results.patients + inside).ravel()
-    times = data.shape[-2] if dims(data)[-2:-1] != (TRIAL,) else 1
+    times = data.shape[-2] if dims(data)[-2] not in REPLICATES else 1
     together = max(1, BLOCK_VALUES // (times * results.patients))
     return np.arange(0, results.trials, together) * results.patients
 
@@ -212,8 +220,23 @@ def _evenly(starts: np.ndarray, total: int, most: int) -> np.ndarray:
 
 def values(results: Results, variable: Variable, cell: Sequence[int], chosen: np.ndarray) -> np.ndarray:
     """Values of the chosen patients in one cell, without those who failed: [patient], or [time, patient]."""
+    return weighted(results, variable, cell, chosen)[0]
+
+
+def weighted(
+    results: Results, variable: Variable, cell: Sequence[int], chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`values`, and the weights of these patients, [patient]: None where all count alike."""
     kept, well = _chosen(results, variable, cell, chosen)
-    return kept[..., well]
+    return kept[..., well], None if results.weights is None else results.weights[chosen % results.patients][well]
+
+
+def trial_weights(results: Results, variable: Variable, most: int) -> np.ndarray | None:
+    """Weights of the patients of a trial that `by_trial` has, [patient]: None where all count alike."""
+    if results.weights is None or results.patients <= most:
+        return results.weights
+    starts = _starts(results, results.file[variable.name])
+    return results.weights[_evenly(starts[starts < results.patients], results.patients, most)]
 
 
 def by_trial(

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from thrombojax.report.intervals import exact_share, percentiles
-from thrombojax.report.reading import Results, Variable, sample, values
+from thrombojax.report.intervals import effective, exact_share, percentiles
+from thrombojax.report.reading import Results, Variable, by_trial, sample, trial_weights, weighted
 
 PERCENTS = (5, 25, 50, 75, 95)
 TRAJECTORY_SAMPLE = 20_000  # patients per cell that bands are drawn from, fewer where they have very many times
@@ -28,11 +28,13 @@ T = TypeVar("T")
 class Summary:
     """index: the cell's; quantiles: `[variable, percent]`, or `[percent, time]` of one trajectory; inf: never.
 
-    A yes/no endpoint has in their place the share in % and, on either side of it, its exact 95 % interval.
+    A yes/no endpoint has in their place the share in % and, on either side of it, its exact 95 % interval. Of draws of uncertain
+    parameters each is the median over draws, and sure is the 5th and 95th percentile over them, `[2, ...]`.
     """
 
     index: Index
     quantiles: np.ndarray
+    sure: np.ndarray | None = None
 
 
 def thin(sizes: Sequence[int], most: int) -> tuple[tuple[int, ...], ...]:
@@ -63,6 +65,8 @@ def spread_of(items: Sequence[T], most: int) -> list[T]:
 
 def endpoint_quantiles(results: Results, cells: Sequence[tuple[int, ...]]) -> list[Summary]:
     """Percentiles of every endpoint in each cell."""
+    if results.nested:
+        return [_over_draws(c, np.stack([draws_of(results, v, c) for v in results.endpoints], axis=1)) for c in cells]
     chosen = [sample(results, v, ENDPOINT_SAMPLE) for v in results.endpoints]
     pairs = list(zip(results.endpoints, chosen, strict=True))
     return [Summary(c, np.array([_quantiles(results, v, c, patients) for v, patients in pairs])) for c in cells]
@@ -70,15 +74,42 @@ def endpoint_quantiles(results: Results, cells: Sequence[tuple[int, ...]]) -> li
 
 def bands(results: Results, variable: Variable, cells: Sequence[tuple[int, ...]]) -> list[Summary]:
     """Percentiles of a trajectory against time in each cell, NaN where a cell has no patient left."""
+    if results.nested:
+        return [_over_draws(c, np.moveaxis(draws_of(results, variable, c), -1, 1)) for c in cells]
     chosen = sample(results, variable, trajectory_sample(results.file[variable.name].shape[-2]))
     made = []
     for cell in cells:
-        data = values(results, variable, cell, chosen)
+        data, weights = weighted(results, variable, cell, chosen)
+        if weights is not None:
+            made.append(Summary(cell, percentiles(data, PERCENTS, weights)))
+            continue
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN slice")  # a cell or a time without values has no percentiles
             empty = np.full((len(PERCENTS), data.shape[0]), np.nan)
             made.append(Summary(cell, np.nanpercentile(data, PERCENTS, axis=-1) if data.shape[-1] else empty))
     return made
+
+
+def draws_of(results: Results, variable: Variable, cell: tuple[int, ...]) -> np.ndarray:
+    """Percentiles over patients of every draw of uncertain parameters, `[draw, percent]`, or `[draw, time, percent]`."""
+    data = results.file[variable.name]
+    most = ENDPOINT_SAMPLE if variable in results.endpoints else trajectory_sample(data.shape[-2])
+    weights = trial_weights(results, variable, most)
+    found = []
+    for values, well in by_trial(results, variable, cell, most):  # [..., draw, patient]
+        kept = np.where(well, prepared(variable, values), np.nan)
+        if variable.yes_no:
+            rows = [_share(row, weights) for row in kept]
+            found.append(np.array(rows))
+        else:
+            found.append(np.moveaxis(percentiles(kept, PERCENTS, weights), (0, -1), (-1, 0)))
+    return np.concatenate(found)
+
+
+def _over_draws(cell: tuple[int, ...], found: np.ndarray) -> Summary:
+    """Of percentiles by draw, `[draw, ...]`: their medians, and the 5th and 95th percentile of each."""
+    low, middle, high = percentiles(np.moveaxis(found, 0, -1), (5, 50, 95))
+    return Summary(cell, middle, np.stack([low, high]))
 
 
 def trajectory_sample(times: int) -> int:
@@ -95,11 +126,21 @@ def prepared(variable: Variable, data: np.ndarray) -> np.ndarray:
 
 def _quantiles(results: Results, variable: Variable, cell: tuple[int, ...], chosen: np.ndarray) -> np.ndarray:
     """Percentiles [percent] of the values that are present; of a yes/no endpoint the share and its interval."""
-    data = prepared(variable, values(results, variable, cell, chosen))
-    if not variable.yes_no:
-        return percentiles(data, PERCENTS)
-    data = data[~np.isnan(data)]
-    low, share, high = exact_share(int(np.count_nonzero(data > 50)), len(data))
+    data, weights = weighted(results, variable, cell, chosen)
+    data = prepared(variable, data)
+    return _share(data, weights) if variable.yes_no else percentiles(data, PERCENTS, weights)
+
+
+def _share(data: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Share of yes in % with its interval, in the places of percentiles, `[percent]`; weighted: of so many as are effective."""
+    there = ~np.isnan(data)
+    yes = data[there] > 50
+    if weights is None:
+        low, share, high = exact_share(int(np.count_nonzero(yes)), len(yes))
+    else:
+        own = weights[there]
+        n = effective(own)
+        low, share, high = exact_share(n * float(own[yes].sum() / own.sum()) if n else 0, n)
     return 100 * np.array([low, low, share, high, high])
 
 
@@ -113,7 +154,7 @@ def merge(summaries: Sequence[Summary]) -> list[Summary]:
         merged = []
         for index, group in groups.items():
             same = all(np.array_equal(s.quantiles, group[0].quantiles, equal_nan=True) for s in group)
-            merged += [Summary(index, group[0].quantiles)] if same and len(group) > 1 else group
+            merged += [Summary(index, group[0].quantiles, group[0].sure)] if same and len(group) > 1 else group
     # Arm by arm, each along its axes; an axis without effect comes first.
     return sorted(merged, key=lambda s: (s.index[-1], tuple(-1 if i is None else i for i in s.index[:-1])))
 
@@ -173,7 +214,10 @@ def facts_text(results: Results, drawn: bool) -> list[str]:
     """The caption's statements: patients, failures, precision, audit; drawn: and the bands' sample."""
     facts = results.facts
     patients = f"{grouped(results.patients)} patients per cell"
-    parts = [f"{grouped(results.trials)} trials of {patients}" if results.trials else patients]
+    what = "draws of uncertain parameters, the same" if results.nested else "trials of"
+    parts = [f"{grouped(results.trials)} {what} {patients}" if results.trials else patients]
+    if results.weights is not None:
+        parts.append(f"weighted, effective sample size {grouped(round(effective(results.weights)))}")
     if results.total:
         parts.append(f"{grouped(results.failed)} of {grouped(results.total)} trajectories failed")
     if "precision" in facts:
@@ -186,7 +230,7 @@ def facts_text(results: Results, drawn: bool) -> list[str]:
         parts.append("not audited")
     times = 1 if results.time is None else len(results.time.values)
     for size, what, said in ((trajectory_sample(times), "bands", drawn), (ENDPOINT_SAMPLE, "percentiles", True)):
-        if said and results.people > size:
+        if said and (results.patients if results.nested else results.people) > size:
             parts.append(f"{what} from {grouped(size)} evenly chosen patients per cell")
     return parts
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from thrombojax.errors import InputError, Problem
+from thrombojax.report import reading
 from thrombojax.report.intervals import MIDDLE, percentiles
 from thrombojax.report.observed import Observed
 from thrombojax.report.reading import (
     SEEN,
     TIME,
-    TRIAL,
     VISIT,
     Results,
     Variable,
     by_trial,
     sample,
-    values,
+    weighted,
 )
 from thrombojax.report.summary import PERCENTS, bands, grouped, trajectory_sample
 from thrombojax.store.results import coordinate, dims
@@ -121,15 +121,19 @@ def check(times: np.ndarray, observed: np.ndarray, place: np.ndarray, replicates
 
 
 def bootstrap(
-    pool: np.ndarray, day: np.ndarray, person: np.ndarray, replicates: int, seed: int
+    pool: np.ndarray, day: np.ndarray, person: np.ndarray, replicates: int, seed: int, weights: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
     """Replicates `[replicate, observation]`: for each observed person a simulated one of `[day, patient]`, drawn at random
-    with replacement, on the days on which the person was observed."""
+    with replacement (as often as its weight says), on the days on which the person was observed."""
     draw = np.random.default_rng(seed)
     people = int(person.max()) + 1
     batch = max(1, BATCH // max(len(day), people))
     for start in range(0, replicates, batch):
-        who = draw.integers(pool.shape[-1], size=(min(batch, replicates - start), people))
+        size = (min(batch, replicates - start), people)
+        if weights is None:
+            who = draw.integers(pool.shape[-1], size=size)
+        else:
+            who = draw.choice(pool.shape[-1], size=size, p=weights / weights.sum())
         yield pool[day, who[:, person]]
 
 
@@ -153,7 +157,7 @@ def _simulated(results: Results, cell: tuple[int, ...]) -> tuple[Variable, np.nd
     """
     for name, axis in ((SEEN, VISIT), ("platelets", TIME)):
         data = results.file.get(name)
-        if data is None or tuple(dim for dim in dims(data) if dim != TRIAL)[-2:-1] != (axis,):
+        if data is None or tuple(dim for dim in dims(data) if dim not in reading.REPLICATES)[-2:-1] != (axis,):
             continue
         variable = Variable(name, "platelet count", "1/nL")
         shown = bands(results, variable, [cell])[0].quantiles[[PERCENTS.index(p) for p in PERCENTILES]]
@@ -200,13 +204,14 @@ def _replicates(
 ) -> tuple[Iterable[np.ndarray], str]:
     """Simulated values of the observed design: the study's trials where they are of the data's size, else a bootstrap."""
     most = trajectory_sample(results.file[variable.name].shape[-2])
-    if results.trials and results.patients == people <= most:
+    if results.trials and not results.nested and results.patients == people <= most:
         return _trials(
             results, variable, cell, day, person, most
         ), f"{grouped(results.trials)} trials of {people} patients"
-    pool = values(results, variable, cell, sample(results, variable, most))
-    made = bootstrap(pool, day, person, REPLICATES, seed=0)
-    return made, f"{REPLICATES} draws of {people} of the {grouped(pool.shape[-1])} simulated patients"
+    pool, weights = weighted(results, variable, cell, sample(results, variable, most))
+    made = bootstrap(pool, day, person, REPLICATES, seed=0, weights=weights)
+    weighed = "" if weights is None else ", by their weights"
+    return made, f"{REPLICATES} draws of {people} of the {grouped(pool.shape[-1])} simulated patients{weighed}"
 
 
 def _trials(

@@ -151,6 +151,8 @@ def solve(
     cannot be solved get a status and NaN.
     """
     backend = choose(backend, model)
+    if backend == "cuda" and clinic is not None and clinic.rules:  # which its kernel reads once for all patients
+        backend = choose("native", model)
     tableau = tableau or method(model)
     dtype = dtype_of("f64" if backend == "reference" else precision)
     reductions = tuple(reduction(e, schedule.columns) for e in endpoints)
@@ -289,7 +291,8 @@ def _of_each(timeline: Timeline, watch: Watch, keep: np.ndarray, rows: np.ndarra
 def _of(care: Care, rows: np.ndarray, dtype: Any) -> Care:
     """What a block's patients have of it."""
     mine = {name: getattr(care, name)[..., rows] for name in ("factor", "taken", "course")}
-    return jax.tree.map(lambda a: _as(a, dtype), care._replace(**mine))
+    rule = jax.tree.map(lambda a: np.asarray(a)[rows] if np.ndim(a) else a, care.rule)
+    return jax.tree.map(lambda a: _as(a, dtype), care._replace(**mine, rule=rule))
 
 
 def _as(a: Any, dtype: Any) -> np.ndarray:
@@ -347,7 +350,8 @@ def _compiled(model: Model, plan: Plan, backend: str) -> Any:
             saved = {name: _places(values, kept) for name, values in out.saved.items()}
             return out._replace(saved=saved, final=None, ledger=tuple(v[written] for v in out.ledger if len(written)))
 
-        own = {} if care is None else {name: getattr(care, name) for name in ("factor", "taken", "course")}
+        mine = ("factor", "taken", "course", *(("rule",) if plan.clinic is not None and plan.clinic.rules else ()))
+        own = {} if care is None else {name: getattr(care, name) for name in mine}
         along = (timeline, watch, keep) if plan.each else ()
         if backend == "reference":
             # saved arrays carry time first and the patient last, under vmap as in a block

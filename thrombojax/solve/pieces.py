@@ -43,12 +43,13 @@ class Reduction(NamedTuple):
 class Clinic(NamedTuple):
     """Static part of what differs between patients in time. own: whether administrations have a factor of each patient's own;
 
-    varying: leaves of Parameters that change in the course of time.
+    varying: leaves of Parameters that change in the course of time; rules: whether numbers of the policy are each patient's own.
     """
 
     policy: Policy = Policy()
     own: bool = False
     varying: tuple[int, ...] = ()
+    rules: bool = False
 
 
 class Plan(NamedTuple):

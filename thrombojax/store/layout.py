@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 PATIENT = "patient"
-ROLES = ("endpoint", "trajectory", "status", "parameter", "covariate")
+WEIGHT = "prevalence_weight"
+"""Variable of how much of the population each patient stands for, where patients are not all alike."""
+DRAW = "draw"
+"""Dimension of draws of uncertain parameters."""
+ROLES = ("endpoint", "trajectory", "status", "parameter", "covariate", "index", "weight")
 COMPRESSIONS = ("gzip", "none", "zstd")
 RESERVED_GROUPS = ("provenance",)
 CHUNK_BYTES = 2**20  # what a trajectory chunk aims at, between 0.5 and 2 MB

@@ -11,14 +11,15 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, Problem, RunError, unknown
+from . import indices
 from .hdf5 import rename
 from .layout import PATIENT
 from .results import coordinate, damage, dims, reading, variables
 from .shards import disk_error
 
-TABLES = ("endpoints", "trajectories", "ledger", "observed")
+TABLES = ("endpoints", "trajectories", "ledger", "observed", "indices")
 _ROLES = {
-    "endpoints": ("endpoint", "status"),
+    "endpoints": ("endpoint", "status", "weight"),
     "trajectories": ("trajectory",),
     "ledger": ("trajectory",),
     "observed": ("covariate", "trajectory"),
@@ -57,10 +58,11 @@ def export(
 ) -> int:
     """Writes a tidy table to OUT (.csv or .parquet) and returns its number of rows.
 
-    what: 'endpoints', one row per study axis, arm, trial (if the study has replicates) and patient, with the status and,
-    if asked, the parameters; 'trajectories', one row per time too; 'ledger', one row per visit, a patient's visits one
-    after another, with decisions in words; or 'observed', one row per observation of an event table, with what is predicted
-    for it. A number that is missing is an empty cell (null).
+    what: 'endpoints', one row per study axis, arm, draw or trial (if the study has them) and patient, with the status, the
+    patient's weight (if patients have weights) and, if asked, the parameters; 'trajectories', one row per time too; 'ledger', one
+    row per visit, a patient's visits one after another, with decisions in words; 'observed', one row per observation of an event
+    table, with what is predicted for it; or 'indices', one row per number of a sensitivity analysis. A number that is missing is
+    an empty cell (null).
     Raises InputError for a wrong source, kind of table or output; RunError for a full disk or without pyarrow.
     """
     path, out = Path(path), Path(out)
@@ -77,11 +79,12 @@ def export(
     temporary = out.with_name(out.name + ".tmp")
     with reading(path) as file:
         with damage(path):
-            plan = _plan(path, file, what, parameters)
+            whole = indices.columns(path, file) if what == "indices" else None
+            plan = Plan(whole, {}, {}, {}, 1) if whole is not None else _plan(path, file, what, parameters)
         rows = 0
         try:
             with writers[out.suffix.lower()](temporary, plan) as write:
-                for block in _blocks(plan):
+                for block in _blocks(plan) if whole is None else (whole,):
                     write(block)
                     rows += len(next(iter(block.values())))
             rename(temporary, out)
@@ -101,14 +104,14 @@ def _plan(path: Path, file: h5py.File, what: str, parameters: bool) -> Plan:
         for name, d in found.items()
         if _role(d) in _ROLES[what] and name.rpartition("/")[0] == group and dims(d)[-1:] == (PATIENT,)
     }
-    if not main:
+    if not any(_role(d) != "weight" for d in main.values()):
         raise InputError(Problem(str(path), f"holds no {what}{_HINTS.get(what, '')}"))
     used = {dim for dataset in main.values() for dim in dims(dataset)}
     # The file lists its scales in the order in which the layout wrote them.
     order = [name for name in file if name in used and isinstance(file[name], h5py.Dataset) and file[name].is_scale]
     width = min((d.chunks[-1] for d in main.values() if d.chunks), default=4096)
     if what != "endpoints":
-        status = {n: d for n, d in found.items() if _role(d) == "status" and set(dims(d)) <= used}
+        status = {n: d for n, d in found.items() if _role(d) in ("status", "weight") and set(dims(d)) <= used}
         main = {**main, **status}
     extra = {}
     if parameters:

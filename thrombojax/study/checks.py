@@ -16,7 +16,10 @@ from thrombojax.study.sections import MAX_TIMES, spread, times
 
 Given = Mapping[str, Any]
 
-RESERVED = ("arm", "time", "visit", "trial", "patient", "status", "parameters", "ledger", "provenance")
+RESERVED = (
+    "arm", "time", "visit", "trial", "draw", "patient", "status", "prevalence_weight", "parameters", "ledger", "uncertainty",
+    "provenance",
+)  # fmt: skip
 """Names that the results file uses for itself."""
 TIMES = ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds")
 MAX_TRAJECTORIES = 10**12
@@ -47,8 +50,10 @@ def fit(raw: Given, given: Given) -> list[Problem]:
     return found
 
 
-def patients(given: Given, wrong: set[str], events: bool = False) -> list[Problem]:
+def patients(given: Given, wrong: set[str], events: bool = False, sensitivity: bool = False) -> list[Problem]:
     """Exactly one source of patients, and n where the source has no end; those of an event table are in it."""
+    if sensitivity:  # its factors make the patients, from a cohort or the model's typical one
+        return []
     if events:
         message = "does not go with [events], whose table has the patients; allowed: cohort, sampler, overrides"
         return [Problem(f"patients.{key}", message) for key in ("table", "n", "entry", "trials") if key in given]

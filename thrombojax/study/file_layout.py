@@ -10,7 +10,7 @@ from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve import engine
-from thrombojax.store.layout import Axis, Layout, Variable, flags
+from thrombojax.store.layout import DRAW, WEIGHT, Axis, Layout, Variable, flags
 from thrombojax.study.schema import Study
 
 OBSERVED = ("observation", "observed", "day", "dv", "predicted")
@@ -34,7 +34,10 @@ LEDGER_MEANING = {
 
 
 class Shape(NamedTuple):
-    """What a layout depends on; visits: days of the ledger, where it is asked for; observed: most observations of a patient."""
+    """What a layout depends on; visits: days of the ledger, where it is asked for; observed: most observations of a patient.
+
+    weighted: whether patients have weights; uncertain: leaves of which there are draws.
+    """
 
     study: Study
     model: Model
@@ -46,20 +49,27 @@ class Shape(NamedTuple):
     backend: str
     visits: tuple[float, ...]
     observed: int = 0
+    weighted: bool = False
+    uncertain: tuple[str, ...] = ()
 
 
 def layout(shape: Shape) -> Layout:
     """Axes: the study's own, arm, trial, time, visit, patient, as far as it has them."""
-    study, model, ids, endpoints, observables, parameters, cols, backend, visits, observed = shape
+    study, model, ids, endpoints, observables, parameters, cols, backend, visits, observed, weighted, uncertain = shape
     n = len(ids) or study.patients.n or 1
     dtype = "float64" if study.head.precision == "f64" or backend == "reference" else "float32"
     trials = study.patients.trials
-    leading = (*(axis.name for axis in study.axes), "arm", *(("trial",) if trials else ()))
+    draws = study.uncertainty.draws if study.uncertainty is not None else 0
+    leading = (
+        *(axis.name for axis in study.axes), "arm", *((DRAW,) if draws else ()), *(("trial",) if trials else ()),
+    )  # fmt: skip
     axes = [
         Axis(axis.name, np.asarray(axis.points), axis.unit, axis.parameter or f"{axis.name} in the regimen")
         for axis in study.axes
     ]
     axes.append(Axis("arm", np.asarray([arm.name for arm in study.arms], dtype=object)))
+    if draws:
+        axes.append(Axis(DRAW, np.arange(draws), "", "draw of the uncertain parameters"))
     if trials:
         axes.append(Axis("trial", np.arange(trials), "", "replicate of the trial, with patients of its own"))
     if observables:
@@ -113,7 +123,13 @@ def layout(shape: Shape) -> Layout:
         Variable(name, own, dtype, known[name].unit, known[name].meaning, "parameter", "parameters")
         for name in parameters
     ]
-    cells = int(np.prod([len(axis.points) for axis in study.axes], dtype=int)) * len(study.arms)
+    if weighted:
+        variables.append(of_weights())
+    variables += [
+        Variable(f"{name}.factor", (DRAW,), "float64", "1", f"factor on {name}", "covariate", "uncertainty")
+        for name in uncertain
+    ]
+    cells = (draws or 1) * int(np.prod([len(axis.points) for axis in study.axes], dtype=int)) * len(study.arms)
     per_patient = (
         cells
         * np.dtype(dtype).itemsize
@@ -127,6 +143,13 @@ def layout(shape: Shape) -> Layout:
         shard //= 2
     title = {"title": study.head.name, "institution": "", "source": f"thrombojax, model {model.name}"}
     return Layout(tuple(axes), tuple(variables), {k: v for k, v in title.items() if v}, shard)
+
+
+def of_weights() -> Variable:
+    """How much of the population each patient stands for."""
+    return Variable(
+        WEIGHT, ("patient",), "float64", "1", "share of the population that the patient stands for", "weight"
+    )
 
 
 def people(ids: tuple[str, ...], n: int) -> Axis:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from thrombojax.patients.recorded import Recorded, recorded
 from thrombojax.solve import engine
 from thrombojax.solve.pieces import Clinic
 from thrombojax.store.layout import Layout
-from thrombojax.study import event_table, tables
+from thrombojax.study import event_table, tables, virtual_patients
 from thrombojax.study.catalogue import Catalogue, check_against, resolve
 from thrombojax.study.file_layout import OBSERVED, Shape, layout
 from thrombojax.study.schema import Study
@@ -52,7 +52,8 @@ class Plan:
     """Everything a sweep needs to know before it draws a patient.
 
     patients: of all trials, one trial after another; clinic: None where nothing but the regimen happens to a patient;
-    visits: days of the ledger's rows, over all arms.
+    visits: days of the ledger's rows, over all arms; weights: `[patient]`, None where all count alike; uncertain: leaf ->
+    factors, `[draw]`.
     """
 
     study: Study
@@ -71,6 +72,8 @@ class Plan:
     seen: Observation = clinics.PERFECT
     visits: tuple[float, ...] = ()
     events: Recorded | None = None
+    weights: np.ndarray | None = None
+    uncertain: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def trials(self) -> int:
@@ -123,6 +126,10 @@ def catalogue(source: registry.Source) -> Catalogue:
 
 def make(study: Study, model_file: str | None = None) -> Plan:
     """The plan of a study; every name that the model does not have is reported at once."""
+    if study.sensitivity is not None and study.patients.n is None:
+        raise InputError(
+            Problem(study.at("sensitivity"), "is what `thrombojax sensitivity` runs; this needs a study without it")
+        )
     source = registry.Source(study.head.model, study.head.parameter_set, model_file)
     known = catalogue(source)
     problems = check_against(study, known)
@@ -136,7 +143,9 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     table, covariates = event_table.load(study, known)
     if table is not None:
         model = registry.build(source, tuple(sorted({d.drug for d in table.drugs})))
-    patients, ids = _patients(study, source, known, model, table, covariates)
+    patients, ids, weights = _patients(study, source, known, model, table, covariates)
+    uncertain = virtual_patients.uncertain(study, patients.cohort, model, known)
+    cells = _drawn(cells, uncertain)
     all_columns = treated(model, treatments, study.at("arm"))
     events = None
     if table is not None:
@@ -163,9 +172,10 @@ def make(study: Study, model_file: str | None = None) -> Plan:
     also = (*visits, *sorted(chances), *clinics.knots(seen, study.head.days))
     fixed = _grid(study, model, treatments, all_columns, endpoints, also)
     shape = Shape(study, model, ids, endpoints, chosen, parameters, all_columns, backend,
-                  visits if study.output.ledger else (), events.most if events is not None else 0)  # fmt: skip
+                  visits if study.output.ledger else (), events.most if events is not None else 0, weights is not None,
+                  tuple(uncertain))  # fmt: skip
     return Plan(study, model, patients, ids, cells, all_columns, endpoints, chosen, parameters, fixed, layout(shape),
-                backend, clinic, seen, visits, events)  # fmt: skip
+                backend, clinic, seen, visits, events, weights, uncertain)  # fmt: skip
 
 
 def observation(study: Study, patients: Patients, model: Model) -> Observation:
@@ -215,6 +225,19 @@ def _cells(study: Study, known: Catalogue) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
+def _drawn(cells: tuple[Cell, ...], uncertain: Mapping[str, np.ndarray]) -> tuple[Cell, ...]:
+    """Every cell once a draw: the same patients, with parameters as far off as in that draw."""
+    if not uncertain:
+        return cells
+    draws = len(next(iter(uncertain.values())))
+    settings = [tuple((leaf, float(f[k]), True) for leaf, f in uncertain.items()) for k in range(draws)]
+    return tuple(
+        replace(cell, index=(*cell.index, k), settings=(*cell.settings, *settings[k]))
+        for cell in cells
+        for k in range(draws)
+    )
+
+
 def _patients(
     study: Study,
     source: registry.Source,
@@ -222,8 +245,10 @@ def _patients(
     model: Model,
     events: EventTable | None,
     covariates: Mapping[str, str],
-) -> tuple[Patients, tuple[str, ...]]:
+) -> tuple[Patients, tuple[str, ...], np.ndarray | None]:
+    """The patients, their ids where they have any, and their weights where they are not all alike."""
     asked = study.patients
+    weights = None
     trials = asked.trials or 1
     if events is not None:
         n, ids = len(events), events.ids
@@ -234,22 +259,43 @@ def _patients(
             # what changes has its first value at baseline
             | {covariates[name]: np.array([v[0] for v in changing.values]) for name, changing in events.varying.items()}
         )
-    elif asked.table is not None and study.table_path is not None:
+    elif study.table_path is not None and virtual_patients.is_population(study.table_path):
+        patients, ids, weights = _population(study, source, known, model)
+    elif study.table_path is not None:
         table = tables.load(study.table_path, known.numbers, asked.n)
         n = len(table.ids)
         patients = Patients(source, n, seed=study.head.seed).replace(dict(table.columns))
-        ids = table.ids
+        ids, weights = table.ids, table.weights
     else:
         n = (asked.n or 1) * trials
-        found = cohorts.load(model.cohorts, asked.cohort or "")
+        found = cohorts.load(model.cohorts, asked.cohort) if asked.cohort is not None else None
+        if found is not None:
+            found = virtual_patients.recipe(study, found, known)
         index = np.arange(n) if asked.sampler == "random" else None
         patients = Patients(source, n, found, study.head.seed, index)
         ids = ()
     overrides = {resolve(name, known.numbers) or name: value for name, value in asked.overrides.items()}
     patients = patients.replace(overrides)
     if asked.entry is not None:
+        if weights is not None:
+            raise InputError(Problem(study.at("patients", "entry"), "does not go with patients who have weights"))
         patients = admitted(patients, model, asked.entry, study.at("patients", "entry"))
-    return patients, ids
+    if weights is not None and asked.trials:
+        raise InputError(Problem(study.at("patients", "trials"), "does not go with patients who have weights"))
+    return patients, ids, weights
+
+
+def _population(study: Study, source: registry.Source, known: Catalogue, model: Model) -> virtual_patients.Weighted:
+    """Patients that `thrombojax population` wrote: they are drawn again by their numbers."""
+    file = study.table_path
+    assert file is not None
+    made, weights = virtual_patients.written(file)
+    for key in ("model", "parameter_set"):
+        mine, theirs = getattr(study.head, key), getattr(made.head, key)
+        if mine != theirs:
+            raise InputError(Problem(study.at("study", key), f"given {mine!r}; the population {file} is of {theirs!r}"))
+    candidates, _, _ = _patients(made, source, known, model, None, {})
+    return virtual_patients.chosen(study, candidates, weights, model, file)
 
 
 def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:

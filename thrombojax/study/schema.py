@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from thrombojax.errors import InputError, Problem, unknown
-from thrombojax.study import checks, optimising
+from thrombojax.study import checks, optimising, sensitivity, virtual
 from thrombojax.study.messages import keys, path, problems, shown
 from thrombojax.study.sections import (
     Arm,
@@ -29,6 +29,8 @@ from thrombojax.study.sections import (
     Patients,
     Time,
 )
+from thrombojax.study.sensitivity import Sensitivity
+from thrombojax.study.virtual import Omega, Population, Uncertainty
 
 SCHEMA = 1
 TABLES: dict[str, type[BaseModel]] = {
@@ -38,12 +40,19 @@ TABLES: dict[str, type[BaseModel]] = {
     "events": Events,
     "fit": Fit,
     "optimise": Optimise,
+    "population": Population,
+    "uncertainty": Uncertainty,
+    "omega": Omega,
+    "sensitivity": Sensitivity,
     "time": Time,
     "output": Output,
 }
 LISTS: dict[str, type[BaseModel]] = {"arm": Arm, "axis": Axis, "endpoint": Endpoint}
+OPTIONAL = ("events", "fit", "optimise", "population", "uncertainty", "omega", "sensitivity")
+"""Tables that are None where a file does not have them."""
 SECTIONS = (
-    "schema", "study", "patients", "observation", "events", "fit", "optimise", "arm", "axis", "time", "endpoint", "output",
+    "schema", "study", "patients", "omega", "uncertainty", "population", "observation", "events", "fit", "optimise",
+    "sensitivity", "arm", "axis", "time", "endpoint", "output",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -71,6 +80,10 @@ class Study:
     events: Events | None = None
     fit: Fit | None = None
     optimise: Optimise | None = None
+    population: Population | None = None
+    uncertainty: Uncertainty | None = None
+    omega: Omega | None = None
+    sensitivity: Sensitivity | None = None
     placebo_of: int | None = None
 
     @property
@@ -91,6 +104,25 @@ class Study:
     def events_path(self) -> Path | None:
         """The event table, likewise."""
         return None if self.events is None else Path(self.where).parent / self.events.table
+
+    def beside(self, file: str) -> Path:
+        """A file that the study names, found from the study file's folder."""
+        return Path(self.where).parent / file
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that the sections of virtual populations name, by key path."""
+        named: dict[str, str | None] = {}
+        if self.uncertainty is not None:
+            named = {
+                "uncertainty.covariance": self.uncertainty.covariance,
+                "uncertainty.estimates": self.uncertainty.estimates,
+            }
+        if self.omega is not None:
+            named["omega.table"] = self.omega.table
+        for i, target in enumerate(self.population.target if self.population is not None else ()):
+            named[path("population", "target", i, "table")] = target.table
+        return {key: self.beside(file) for key, file in named.items() if file is not None}
 
     def at(self, *parts: str | int) -> str:
         """Where a message points: study.at("arm", 1, "regimen") is `study.toml: arm[2].regimen`."""
@@ -125,6 +157,11 @@ def with_tables(study: Study) -> Study:
         raise InputError(Problem(study.at("patients", "table"), f"there is no file {str(study.table_path)!r}"))
     if study.events_path is not None and not study.events_path.is_file():
         raise InputError(Problem(study.at("events", "table"), f"there is no file {str(study.events_path)!r}"))
+    missing = [(key, file) for key, file in study.files.items() if not file.is_file()]
+    if missing:
+        raise InputError(
+            *(Problem(f"{study.where}: {key}", f"there is no file {str(file)!r}") for key, file in missing)
+        )
     return study
 
 
@@ -172,15 +209,19 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         name: [_read(section, item, found, name, i) for i, item in enumerate(_list(raw, name, found))]
         for name, section in LISTS.items()
     }
-    head, patients, observation, events, fit, optimise, time, output = (tables[name] for name in TABLES)
+    head, patients, observation, events, fit, optimise, population, uncertainty, omega, sense, time, output = (
+        tables[name] for name in TABLES
+    )
     arms, axes, endpoints = (lists[name] for name in LISTS)
     days = head.given.get("days")
     planned = optimise.given.get("days") if "events" in raw else None  # of individual plans, which endpoints are about
     if isinstance(raw.get("patients"), dict):
-        found += checks.patients(patients.given, patients.wrong, "events" in raw)
+        found += checks.patients(patients.given, patients.wrong, "events" in raw, "sensitivity" in raw)
     found += checks.recorded(raw)
     found += checks.fit(raw, fit.given)
     found += optimising.check(raw, optimise.given)
+    found += sensitivity.check(raw, sense.given, sense.wrong)
+    found += virtual.check(raw)
     found += checks.time(time.given, days)
     found += checks.output(output.given, "save" in time.given or "save" in time.wrong)
     for i, read in enumerate(axes):
@@ -193,8 +234,14 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
     found += checks.names(arms_given, axes_given, endpoints_given, output.given)
     if "visits" not in time.wrong:
         found += checks.responses(endpoints_given, time.given, days)
-    found += checks.size(patients.given.get("n"), len(arms), axes_given)
-    found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
+    draws = uncertainty.given.get("draws", 1)
+    found += checks.size(patients.given.get("n"), len(arms) * (draws if isinstance(draws, int) else 1), axes_given)
+    if "sensitivity" in raw:
+        holes = [dict(hole) for hole in sensitivity.placeholders(raw)]
+        said = checks.regimens(arms_given, holes, days, any("regimen" in read.wrong for read in arms))
+        found += sensitivity.of_factors(said, raw)
+    else:
+        found += checks.regimens(arms_given, axes_given, days, any("regimen" in read.wrong for read in arms))
     if "arm" not in raw and "events" not in raw:
         found.append(Problem("arm", 'is missing; needed: at least one [[arm]] with a name, such as name = "untreated"'))
     if (
@@ -224,6 +271,10 @@ def _study(raw: Mapping[str, Any], text: str, where: str) -> Study:
         events.value if "events" in raw else None,
         fit.value if "fit" in raw else None,
         optimise.value,
+        population.value,
+        uncertainty.value,
+        omega.value,
+        sense.value,
         placebo_of,
     )
 
@@ -247,9 +298,8 @@ def _top(raw: Mapping[str, Any]) -> list[Problem]:
         found.append(Problem("schema", f"is missing; needed: schema = {SCHEMA} as the first line"))
     elif version != SCHEMA or isinstance(version, bool | float):
         found.append(Problem("schema", f"given {shown(version)}; allowed: {SCHEMA}"))
-    needed = (
-        name for name in ("study", "patients") if name not in raw and not (name == "patients" and "events" in raw)
-    )
+    without = "events" in raw or "sensitivity" in raw  # these say themselves who the patients are
+    needed = (name for name in ("study", "patients") if name not in raw and not (name == "patients" and without))
     found += [Problem(name, f"is missing; needed: the section [{name}]") for name in needed]
     return found
 
@@ -266,7 +316,7 @@ def _list(raw: Mapping[str, Any], name: str, found: list[Problem]) -> Sequence[A
 
 
 def _read(section: type[BaseModel], raw: Any, found: list[Problem], *at: str | int) -> _Read:
-    if raw is None and at[0] in ("events", "fit", "optimise"):
+    if raw is None and at[0] in OPTIONAL:
         return _Read(None, {}, set())
     if raw is None and at[0] in ("time", "output", "observation"):
         return _Read(section(), {}, set())

@@ -18,6 +18,7 @@ from thrombojax.patients.population import Patients
 from thrombojax.patients.recorded import Recorded, course
 from thrombojax.solve import engine
 from thrombojax.solve.pieces import COUNT
+from thrombojax.store.layout import WEIGHT
 from thrombojax.study.plan import Cell, Plan, Setting
 
 
@@ -79,6 +80,10 @@ def compute(plan: Plan, start: int, stop: int, plain: engine.Cohort) -> dict[str
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
     people = plan.some(start, stop)
     by_name = struct.as_dict(plain.p)
+    if plan.weights is not None:
+        arrays[WEIGHT][...] = plan.weights[start:stop]
+    for leaf, factors in plan.uncertain.items():
+        arrays[f"{leaf}.factor"][...] = factors
     for name in plan.parameters:
         arrays[name][...] = by_name[name].reshape(arrays[name].shape)
     if plan.events is not None:

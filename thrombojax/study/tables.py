@@ -12,6 +12,7 @@ import numpy as np
 
 from thrombojax import csv_rows
 from thrombojax.errors import InputError, Problem
+from thrombojax.store.layout import WEIGHT
 from thrombojax.study.catalogue import resolve, unresolved
 
 MISSING = ("", ".", "na", "n/a", "nan", "null", "none")
@@ -19,10 +20,14 @@ MISSING = ("", ".", "na", "n/a", "nan", "null", "none")
 
 @dataclass(frozen=True)
 class Table:
-    """columns: canonical name -> one float64 a patient; ids: as in the file, or "1", "2", ... where it has none."""
+    """columns: canonical name -> one float64 a patient; ids: as in the file, or "1", "2", ... where it has none.
+
+    weights: `[patient]`, their sum 1, of a column `prevalence_weight`; None where there is none.
+    """
 
     columns: dict[str, np.ndarray]
     ids: tuple[str, ...]
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,9 +67,14 @@ def load(path: str | Path, names: Iterable[str], n: int | None = None) -> Table:
         ids = _ids(where, [(number, row[at_id].strip()) for number, row in square], found)
     if n is not None and n > len(body) and body:
         found.append(Problem(where, f"has {len(body)} patients; the study's n asks for {n}"))
+    weights = values.pop(WEIGHT, None)
+    if weights is not None and not (weights.min(initial=0) >= 0 and weights[:n].sum() > 0):
+        found.append(Problem(where, f"column {WEIGHT!r}: needed: numbers from 0, not all of them 0"))
     if found:
         raise InputError(*csv_rows.capped(where, found))
-    return Table({name: column[:n] for name, column in values.items()}, ids[:n])
+    if weights is not None:
+        weights = weights[:n] / weights[:n].sum()
+    return Table({name: column[:n] for name, column in values.items()}, ids[:n], weights)
 
 
 def _header(where: str, header: Sequence[str], names: set[str], found: list[Problem]) -> dict[int, str]:
@@ -77,7 +87,7 @@ def _header(where: str, header: Sequence[str], names: set[str], found: list[Prob
     for at, cell in enumerate(header):
         title = cell.strip()
         here = f"{where}, column {at + 1}"
-        name = "id" if title.lower() == "id" else resolve(title, names)
+        name = title.lower() if title.lower() in ("id", WEIGHT) else resolve(title, names)
         if not title:
             found.append(Problem(here, "has no name; needed: a parameter, a covariate or id"))
         elif name is None:
@@ -88,7 +98,7 @@ def _header(where: str, header: Sequence[str], names: set[str], found: list[Prob
         else:
             columns[at] = name
             first[name] = title
-    if columns and set(columns.values()) == {"id"}:
+    if columns and set(columns.values()) <= {"id", WEIGHT}:
         found.append(Problem(where, "has no column but id; needed: a parameter or a covariate"))
     return columns
 
