@@ -164,7 +164,7 @@ def _scatter(ax: Any, file: h5py.File, cell: tuple[int, int], i: int) -> None:
     x, y = np.asarray(file["factor_value"][i]), _y(file, cell)
     some = slice(None, None, max(1, len(x) // MOST_POINTS))
     ax.plot(x[some], y[some], ".", ms=2, alpha=0.5)
-    ax.set(xscale=_scale(x))
+    _scaled(ax, "x", x)
     ax.set(xlabel=_unit(file, i), ylabel=_texts(file, "endpoint")[cell[1]].replace("_", " "), title="strongest factor")
 
 
@@ -185,15 +185,23 @@ def _map(figure: Any, ax: Any, file: h5py.File, cell: tuple[int, int], pair: lis
             mean[j, k] = np.nanmean(mine)
     shown = ax.pcolormesh(*edges, mean.T)
     figure.colorbar(shown, ax=ax, label=_texts(file, "endpoint")[cell[1]].replace("_", " "))
-    x_scale, y_scale = (_scale(np.asarray(file["factor_value"][i])) for i in pair)
-    ax.set(xscale=x_scale, yscale=y_scale)
+    for which, i in zip("xy", pair, strict=True):
+        _scaled(ax, which, np.asarray(file["factor_value"][i]))
     ax.set(xlabel=_unit(file, pair[0]), ylabel=_unit(file, pair[1]), title="the two strongest together")
 
 
-def _scale(x: np.ndarray) -> str:
-    """Of an axis: logarithmic where a factor varies over several times its size."""
+def _scaled(ax: Any, which: str, x: np.ndarray) -> None:
+    """A logarithmic axis for a factor that varies over several times its size, with numbers as one writes them."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     low, high = np.nanquantile(x, [0.05, 0.95])
-    return "log" if np.nanmin(x) > 0 and high > WIDE * low else "linear"
+    if np.nanmin(x) <= 0 or high <= WIDE * low:
+        return
+    getattr(ax, f"set_{which}scale")("log")
+    axis = getattr(ax, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _course(ax: Any, file: h5py.File, a: int, o: int) -> None:
