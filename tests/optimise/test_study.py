@@ -157,7 +157,11 @@ def test_a_front_costs_more_the_more_is_asked(tmp_path, capsys):
     asked = data["front_objective"].values
     assert np.all(np.diff(asked) >= 0)
     assert asked[-1] > asked[0]
-    assert "P(peak >= 400)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "P(peak >= 400)" in said
+    rows = said[said.index("front: each bound's own plan") :].splitlines()[3:6]
+    assert [float(row.split()[0]) for row in rows] == [280, 340, 400]
+    assert [float(row.split()[2]) for row in rows] == pytest.approx(asked, rel=1e-3)
 
 
 @pytest.mark.slow
