@@ -26,7 +26,7 @@ demo: $(USER_STAMP)
 	@printf '\nresults: %s\nfigure:  %s\n' $(OUT).h5 $(OUT).png
 
 test: $(DEV_STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --durations=40
 
 test-all: $(DEV_STAMP)
 	$(PYTEST)
