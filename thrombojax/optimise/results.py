@@ -244,6 +244,8 @@ def table(found: Optimised) -> str:
         f"optimised less each arm, same hold-out patients ({confidence:g} %)",
         show.table(_gaps(found, confidence)),
     ]
+    if found.front:
+        lines += ["", "front: each bound's own plan, hold-out patients", show.table(_along_front(found))]
     if convention(found.plan.endpoints, found.limits):
         lines += ["", "a count above 400e9/L is a convention of labels, not a threshold with evidence of harm"]
     if not found.feasible:
@@ -276,6 +278,19 @@ def _rows(found: Optimised, arms: Mapping[str, holdout.Evaluated]) -> list[dict[
         row: dict[str, Any] = {"arm": name, "objective": few(holdout.objective(found.goals, of))}
         row |= {e.name: few(float(np.nanmean(of.values[e.name]))) for e in found.plan.endpoints}
         rows.append(row)
+    return rows
+
+
+def _along_front(found: Optimised) -> list[dict[str, Any]]:
+    rows = []
+    for point in found.front:
+        at = next(i for i, c in enumerate(found.study.optimise.constraint) if c.front)  # type: ignore[union-attr]
+        of, limit = next(iter(point.arms.values())), point.limits[at]
+        kept = holdout.share(limit, of, 0.95).value
+        row: dict[str, Any] = {"at_least" if limit.least else "at_most": few(limit.bound), "counted": few(kept)}
+        row["objective"] = few(holdout.objective(found.goals, of))
+        row |= {e.name: few(float(np.nanmean(of.values[e.name]))) for e in found.plan.endpoints}
+        rows.append(row | {"converged": "yes" if all(p.relaxed.converged for p in point.planned) else "no"})
     return rows
 
 
