@@ -75,6 +75,7 @@ def course(regimen):
 
 
 # Section 7 of the model's description. The doses are 2 mg x 0.857 and 1 mg x 0.672.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("regimen", "rise", "day", "least_tpo"),
     [

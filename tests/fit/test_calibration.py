@@ -56,6 +56,9 @@ RANGES = {"thrombopoietin.tpo_nonspecific": (0.005, 0.06), "thrombopoietin.tpo_p
           "megakaryocytes.stem_tpo_floor": (0.3, 0.8), "megakaryocytes.stem_tpo_max": (1.05, 2.0)}  # fmt: skip
 
 
+pytestmark = pytest.mark.xdist_group("calibration")  # its fixture takes 40 s: once is enough
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibration") / "small.toml"
