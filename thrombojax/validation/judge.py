@@ -31,6 +31,9 @@ _LATE = 1e300
 """A day for what never came: between two that are infinite nothing can be interpolated."""
 _PERCENT = {"share", "share_at_or_above", "share_below"}
 
+NEIGHBOURS = 4
+"""Cases that one process takes together: those of one drug stand side by side and share what is compiled."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -254,7 +257,7 @@ def each(wanted: Sequence[tuple[Case, str | None]], audit: int, jobs: int = 1) -
             yield judge(case, own, audit)
         return
     with multiprocessing.get_context("spawn").Pool(jobs, _alone) as pool:
-        yield from pool.imap(_judged, [(case, own, audit) for case, own in wanted])
+        yield from pool.imap(_judged, [(case, own, audit) for case, own in wanted], NEIGHBOURS)
 
 
 def _alone() -> None:
