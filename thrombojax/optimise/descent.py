@@ -171,14 +171,14 @@ def descend(
     u = ends[0][1]
     some.phase = "l-bfgs, batch"
     if rough is not f:
-        u = _lbfgs(some, u, multipliers, penalty, settings.tolerance, settings.polish)[0]
+        u = _lbfgs(some, u, multipliers, penalty, settings.tolerance, settings.polish, [])[0]
     whole = _Lagrangian(f, low, high, trace, began, settings.forward)
     whole.phase = "l-bfgs"
-    left, before, norm, excess = settings.polish, np.inf, np.inf, np.zeros(m)
+    left, before, norm, excess, pairs = settings.polish, np.inf, np.inf, np.zeros(m), list[Pair]()
     for turn in range(settings.rounds if m else 1):
         most = left if not m else max(left // 2, min(left, 10))
         try:
-            u, norm, excess, used = _lbfgs(whole, u, multipliers, penalty, settings.tolerance, most)
+            u, norm, excess, used = _lbfgs(whole, u, multipliers, penalty, settings.tolerance, most, pairs)
         except RunError as error:  # of all patients, where some were fine
             troubles.append(str(error))
             break
@@ -188,7 +188,9 @@ def descend(
         settled = np.all(np.abs(np.maximum(excess, -multipliers / penalty)) <= HELD)
         if not m or (settled and norm <= settings.tolerance) or left <= 0:
             break
-        multipliers = np.maximum(multipliers + penalty * excess, 0.0)
+        updated = np.maximum(multipliers + penalty * excess, 0.0)
+        if np.any(updated != multipliers):  # another function: what was learnt of its curvature goes
+            multipliers, pairs = updated, []
         if violation > 0.5 * before:
             penalty *= GROWTH
         before = violation
@@ -227,18 +229,23 @@ def _adam(
     return best if settings.steps else (f.value(u, multipliers, penalty), u)
 
 
+Pair = tuple[np.ndarray, np.ndarray]
+"""A step, and what it changed of the gradient."""
+
+
 def _lbfgs(
-    f: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, tolerance: float, most: int
+    f: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, tolerance: float, most: int, pairs: list[Pair]
 ) -> tuple[np.ndarray, float, np.ndarray, int]:
-    """(where, norm there, excesses there, evaluations of the gradient)."""
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    """(where, norm there, excesses there, evaluations of the gradient). pairs: of an earlier descent of the same function; those
+    of this one take their place."""
     total, g, _, excess = f(u, multipliers, penalty)
     used = 1
     while used < most and projected(u, g) > tolerance:
         held = ((u <= 0.0) & (g > 0.0)) | ((u >= 1.0) & (g < 0.0))
         d = -np.where(held, 0.0, _times_inverse(pairs, np.where(held, 0.0, g)))
         if d @ g >= 0.0:
-            pairs, d = [], -np.where(held, 0.0, g)
+            pairs.clear()
+            d = -np.where(held, 0.0, g)
         if not pairs:
             d *= min(1.0, 0.1 / np.abs(d).max())
         step, moved = 1.0, False
@@ -257,16 +264,16 @@ def _lbfgs(
         if not moved:
             if not pairs:
                 break
-            pairs = []
+            pairs.clear()
             continue
         s, y = new - u, then[1] - g
         if s @ y > 1e-10 * np.sqrt((s @ s) * (y @ y)):
-            pairs = [*pairs, (s, y)][-MEMORY:]
+            pairs[:] = [*pairs, (s, y)][-MEMORY:]
         u, total, g, excess = new, then[0], then[1], then[3]
     return u, projected(u, g), excess, used
 
 
-def _times_inverse(pairs: list[tuple[np.ndarray, np.ndarray]], g: np.ndarray) -> np.ndarray:
+def _times_inverse(pairs: list[Pair], g: np.ndarray) -> np.ndarray:
     """The inverse Hessian of the pairs times g (two loops: Nocedal 1980)."""
     q = g.copy()
     along = []

@@ -20,8 +20,9 @@ from thrombojax.solve.xla import Watch
 
 MEMORY = 512 * 2**20
 """Bytes that the records of all threads may take; a longer trajectory is crossed once more, window by window."""
-BATCH = 64
-"""Groups whose shares of the common cotangents are added up in order, so that no number of threads changes a bit."""
+BATCH = 4
+"""Groups whose shares of the common cotangents are added up in order, so that no number of threads changes a bit; few, so that
+a thousand patients keep all threads busy."""
 
 
 class _Back(ctypes.Structure):
