@@ -198,7 +198,7 @@ def test_an_interrupted_run_says_how_to_go_on(study, fake, capsys):
 
 def test_the_command_that_resumes_is_quoted():
     given = {"--patients": None, "--audit": 0, "--keep-shards": True, "--allow-mixed": False}
-    text = resume_command(Path("a b.toml"), Path("o'k.h5"), given)
+    text = resume_command("run", Path("a b.toml"), Path("o'k.h5"), given)
     assert text == """thrombojax run 'a b.toml' -o 'o'"'"'k.h5' --resume --audit 0 --keep-shards"""
 
 

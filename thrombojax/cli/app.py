@@ -12,8 +12,6 @@ from thrombojax.cli.sensitivity import sensitivity
 from thrombojax.cli.validate import validate
 from thrombojax.models import DEFAULT_SET
 
-AUDIT = 256
-
 app = typer.Typer(
     name="thrombojax",
     help="Parameter sweeps of the thrombopoietin-platelet feedback.",
@@ -50,9 +48,7 @@ def _root(
 def run(
     study: options.Study,
     out: Annotated[Path, options.out("OUT.h5", "Where the results go.")],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run; start if there is none.")
-    ] = False,
+    resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     patients: options.Patients = None,
     precision: options.PrecisionOption = None,
@@ -60,24 +56,16 @@ def run(
     workers: Annotated[
         str, typer.Option(metavar="N|ADDRESS", help="Processes to use, or the address of a scheduler.")
     ] = "1",
-    stop_after: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")
-    ] = None,
-    audit: Annotated[int, typer.Option(min=0, help="Patients to solve again by the reference; 0 for none.")] = AUDIT,
+    stop_after: options.StopAfter = None,
+    audit: options.Audit = options.AUDIT,
     keep_shards: Annotated[
         bool, typer.Option("--keep-shards", help="Keep shards beside a virtual results file.")
     ] = False,
-    allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Resume although the software or the device has changed.")
-    ] = False,
-    model_file: Annotated[
-        Path | None, typer.Option("--model-file", metavar="M.py", help="A Python file that defines a model.")
-    ] = None,
+    allow_mixed: options.AllowMixed = False,
+    model_file: options.ModelFile = None,
 ) -> None:
     """Run a study and write its results file."""
-    if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite exclude each other")
-    seconds = None if stop_after is None else options.duration(stop_after)
+    seconds = starting.resumable(resume, overwrite, stop_after)
     crew = options.workers(workers)
     starting.prepare(study, precision)
     from thrombojax import api
@@ -107,13 +95,12 @@ def run(
             "--backend": backend,
             "--workers": None if crew == 1 else crew,
             "--stop-after": stop_after,
-            "--audit": None if audit == AUDIT else audit,
+            "--audit": None if audit == options.AUDIT else audit,
             "--keep-shards": keep_shards,
             "--allow-mixed": allow_mixed,
             "--model-file": model_file,
         }
-        print(f"interrupted; to go on: {starting.resume_command(study, out, given)}", file=sys.stderr)
-        raise typer.Exit(1)
+        starting.interrupted("run", study, out, given)
     print(outcome.summary)
 
 
@@ -140,9 +127,7 @@ def optimise(
     out: Annotated[Path, options.out("OUT.h5", "Where plans and their evaluation go.")],
     overwrite: options.Overwrite = False,
     patients: options.Patients = None,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="OUT.png|svg", help="Draw plan, counts and convergence too.")
-    ] = None,
+    figure: Annotated[Path | None, options.figure("Draw plan, counts and convergence too.")] = None,
 ) -> None:
     """Optimise doses, their times or a titration rule.
 
@@ -252,8 +237,8 @@ def export(
     asked = {"trajectories": trajectories, "ledger": ledger, "observed": observed, "indices": indices}
     wanted = [name for name, given in asked.items() if given]
     if len(wanted) > 1:
-        options = " and ".join(f"--{name}" for name in wanted)
-        raise typer.BadParameter(f"{options} exclude each other: they are {len(wanted)} tables")
+        said = " and ".join(f"--{name}" for name in wanted)
+        raise typer.BadParameter(f"{said} exclude each other: they are {len(wanted)} tables")
     from thrombojax import store
 
     what = wanted[0] if wanted else "endpoints"

@@ -70,6 +70,16 @@ Patients = Annotated[
 PrecisionOption = Annotated[Precision | None, typer.Option(help="Compute in this precision, not the study's.")]
 BackendOption = Annotated[Backend | None, typer.Option(help="Compute by this backend, not the study's.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run; start if there is none.")]
+StopAfter = Annotated[str | None, typer.Option(metavar="TIME", help="Stop after 30s, 20m, 3h ...; --resume goes on.")]
+Audit = Annotated[int, typer.Option(min=0, help="Patients to solve again by the reference; 0 for none.")]
+AUDIT = 256
+AllowMixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="Resume although the software or the device has changed.")
+]
+ModelFile = Annotated[
+    Path | None, typer.Option("--model-file", metavar="M.py", help="A Python file that defines a model.")
+]
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write JSON to FILE (- for standard output).")
 ]
@@ -78,6 +88,11 @@ Json = Annotated[
 def out(metavar: str, text: str) -> typer.models.OptionInfo:
     """The option -o of a command."""
     return typer.Option("-o", "--out", metavar=metavar, help=text, show_default=False)
+
+
+def figure(text: str) -> typer.models.OptionInfo:
+    """The option --figure of a command."""
+    return typer.Option("--figure", metavar="FILE.png|svg", help=text)
 
 
 def writable(path: Path, overwrite: bool) -> None:

@@ -1,13 +1,30 @@
 """What commands do before they import what they need, and what they say when they are stopped."""
 
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
+
+import typer
 
 from thrombojax.cli import options
 
 
-def resume_command(study: Path, out: Path, given: Mapping[str, object], command: str = "run") -> str:
+def resumable(resume: bool, overwrite: bool, stop_after: str | None) -> float | None:
+    """Seconds after which to stop. Refuses options that contradict each other."""
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    return None if stop_after is None else options.duration(stop_after)
+
+
+def interrupted(command: str, study: Path, out: Path, given: Mapping[str, object]) -> NoReturn:
+    """Ends a command, and says how to go on."""
+    print(f"interrupted; to go on: {resume_command(command, study, out, given)}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def resume_command(command: str, study: Path, out: Path, given: Mapping[str, object]) -> str:
     """The command that goes on with a run, as a shell reads it; given: its other options, None or False if not used."""
     words = ["thrombojax", command, str(study), "-o", str(out), "--resume"]
     for name, value in given.items():
