@@ -21,7 +21,7 @@ _WHERE = {
     "model": "thrombojax.api",
     "run": "thrombojax.api",
     "check": "thrombojax.api",
-    "info": "thrombojax.api",
+    "info": "thrombojax.report.listing",
     "open": "thrombojax.store",
     "verify": "thrombojax.store",
     "export": "thrombojax.store",

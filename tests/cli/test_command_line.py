@@ -58,16 +58,11 @@ def fake(monkeypatch):
         names = ("patients", "arms", "segments", "trajectories", "bytes_on_disk", "peak_memory_bytes", "seconds")
         return dict(zip(names, (10, 1, 56, 10, 12_345, 2e9, 75.0), strict=True))
 
-    def info(topic, *, model=None, parameter_set="2"):
-        calls.append(("info", topic, model))
-        keys = ("model", "name", "value", "unit", "low", "high", "source", "flags")
-        return [dict(zip(keys, ("feedback", "platelets.life", 10.5, "day", 8.0, float("inf"), "LIT", []), strict=True))]
-
     def prepare(precision, threads=None):
         calls.append(("prepare", precision))
 
     for name, module in (
-        ("api", types.SimpleNamespace(run=run, check=check, info=info)),
+        ("api", types.SimpleNamespace(run=run, check=check)),
         ("process", types.SimpleNamespace(prepare=prepare)),
     ):
         monkeypatch.setitem(sys.modules, f"thrombojax.{name}", module)
@@ -259,18 +254,19 @@ def test_json_on_standard_output_is_all_there_is(study, fake, capsys):
     assert json.loads(capsys.readouterr().out)["segments"] == 56
 
 
-def test_info(fake, capsys, tmp_path):
-    assert main(["info", "parameters", "--model", "feedback", "--json", str(tmp_path / "i.json")]) == 0
-    header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["model", "name", "value", "unit", "low", "high", "source", "flags"]
-    assert row.split()[:4] == ["feedback", "platelets.life", "10.5", "day"]
-    (written,) = json.loads((tmp_path / "i.json").read_text())
-    assert list(written) == header.split()
-    assert (written["value"], written["high"], written["flags"]) == (10.5, None, [])
+def test_info(capsys, tmp_path):
+    assert main(["info", "parameters", "--model", "wang2010", "--json", str(tmp_path / "i.json")]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    absorption = next(row for row in rows if row.split()[1] == "absorption")
+    assert absorption.split()[:4] == ["wang2010", "absorption", "0.6096", "1/day"]  # Table I of Wang 2010
+    written = json.loads((tmp_path / "i.json").read_text())
+    assert len(written) == len(rows)
+    assert list(written[0]) == header.split()
+    assert next(w for w in written if w["name"] == "absorption")["value"] == 0.6096
     assert main(["info"]) == 0
     assert "cohorts" in capsys.readouterr().out
 
 
-def test_json_that_cannot_be_written(fake, capsys, tmp_path):
+def test_json_that_cannot_be_written(capsys, tmp_path):
     assert main(["info", "drugs", "--json", str(tmp_path / "no" / "i.json")]) == 2
     assert "cannot be written: No such file or directory" in capsys.readouterr().err

@@ -319,13 +319,13 @@ def info(
     if topic is None:
         print("thrombojax info TOPIC lists: " + ", ".join(options.Topic))
         raise typer.Exit
-    from thrombojax import api
     from thrombojax.cli import show
+    from thrombojax.report import listing
 
     if name is not None:
-        print(api.page(topic.value, name))
+        print(listing.page(topic.value, name))
         return
-    rows = api.info(topic.value, model=model, parameter_set=parameter_set)
+    rows = listing.info(topic.value, model=model, parameter_set=parameter_set)
     if json is not None:
         show.write_json(rows, json)
     if json is None or str(json) != "-":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thrombojax import api, execute
+from thrombojax import execute, provenance
 from thrombojax.errors import RunError
 from thrombojax.fit import patients, problem
 from thrombojax.fit.patients import STATUS, Fits
@@ -46,15 +46,15 @@ def run(
         found.append(patients.fit(posterior, plan.ids, level))
         return arrays(found[0])
 
-    digest = api.kernel_hash(plan)
+    digest = provenance.kernel_hash(plan)
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     work = execute.Work(
         n=len(plan.ids),
         layout=layout(posterior, plan.ids, study.head.name),
         kernel_hash=f"{digest[:32]}{own.hexdigest()[:32]}",
         compute=compute,
-        study=api.identity(plan),
-        provenance=api.provenance(plan, digest) | {"precision": "f64", "fit_level": level},
+        study=provenance.identity(plan),
+        provenance=provenance.record(plan, digest) | {"precision": "f64", "fit_level": level},
     )
     began = time.monotonic()
     done = execute.execute(work, Path(out), overwrite=overwrite)

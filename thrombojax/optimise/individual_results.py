@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thrombojax import api, execute
+from thrombojax import execute, provenance
 from thrombojax.cli import options
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import RunError
@@ -30,7 +30,7 @@ def run(
     """Plan every patient of a study with [events], [fit] and [optimise], and write one results file."""
     plan = plans.make(study)
     began = time.monotonic()
-    digest = api.kernel_hash(plan)
+    digest = provenance.kernel_hash(plan)
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     options.writable(out, overwrite)
     if figure is not None:
@@ -44,8 +44,8 @@ def run(
         layout=made,
         kernel_hash=f"{digest[:32]}{own.hexdigest()[:32]}",
         compute=lambda start, stop: arrays(found),
-        study=api.identity(plan),
-        provenance=api.provenance(plan, digest) | {"optimise_feasible": int(found.feasible.all())},
+        study=provenance.identity(plan),
+        provenance=provenance.record(plan, digest) | {"optimise_feasible": int(found.feasible.all())},
     )
     done = execute.execute(work, out, overwrite=overwrite)
     if done.interrupted:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from thrombojax import api, execute
+from thrombojax import execute, provenance
 from thrombojax.cli import options
 from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.errors import RunError
@@ -52,7 +52,7 @@ def run(
 
     plan = plans.make(study)
     began = time.monotonic()
-    digest = api.kernel_hash(plan)
+    digest = provenance.kernel_hash(plan)
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     options.writable(Path(out), overwrite)
     if figure is not None:
@@ -64,8 +64,8 @@ def run(
         layout=made,
         kernel_hash=f"{digest[:32]}{own.hexdigest()[:32]}",
         compute=lambda start, stop: arrays(found),
-        study=api.identity(plan),
-        provenance=api.provenance(plan, digest) | said(found),
+        study=provenance.identity(plan),
+        provenance=provenance.record(plan, digest) | said(found),
     )
     done = execute.execute(work, Path(out), overwrite=overwrite)
     if done.interrupted:

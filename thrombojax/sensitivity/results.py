@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thrombojax import api, execute, store
+from thrombojax import execute, provenance, store
 from thrombojax.errors import InputError, Problem
 from thrombojax.sensitivity import tables
 from thrombojax.sensitivity.analyse import Analysis, analyse
@@ -59,13 +59,13 @@ def run(
         figures.place(figure)
     given = problem(study, None if model_file is None else str(model_file))
     tables.need(study)
-    text = api.identity(given.plan)
+    text = provenance.identity(given.plan)
     folder = out.with_name(out.name + ".stages")
     if _place(out, folder, resume, overwrite, text):
         return _told(out, figure, "was complete already")
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-    digest = f"{api.kernel_hash(given.plan)[:32]}{own.hexdigest()[:32]}"
-    facts = api.provenance(given.plan, digest)
+    digest = f"{provenance.kernel_hash(given.plan)[:32]}{own.hexdigest()[:32]}"
+    facts = provenance.record(given.plan, digest)
 
     def left() -> float | None:
         return None if stop_after is None else max(stop_after - (time.monotonic() - began), 1e-3)
