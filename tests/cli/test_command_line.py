@@ -262,7 +262,7 @@ def test_info(capsys, tmp_path):
     written = json.loads((tmp_path / "i.json").read_text())
     assert len(written) == len(rows)
     assert list(written[0]) == header.split()
-    assert next(w for w in written if w["name"] == "absorption")["value"] == 0.6096
+    assert next(w for w in written if w["name"] == "absorption")["value"] == pytest.approx(0.6096, rel=1e-12)
     assert main(["info"]) == 0
     assert "cohorts" in capsys.readouterr().out
 
