@@ -134,7 +134,7 @@ def test_endpoints_of_a_file_without_trajectories_are_drawn_against_the_dose(tmp
 
 @pytest.mark.parametrize(("name", "given"), [("out.html", "got '.html'"), ("out", "got no suffix")])
 def test_another_suffix_is_refused(file, tmp_path, name, given):
-    with pytest.raises(InputError, match=rf"a report is written as \.png or \.svg, {given}"):
+    with pytest.raises(InputError, match=rf"a picture is written as \.png or \.svg, {given}"):
         render(file, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -146,7 +146,7 @@ def test_a_missing_matplotlib_is_named(file, tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_refused(file, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="there is no folder"):
         render(file, tmp_path / "nowhere" / "out.png")
     (tmp_path / "out.png").mkdir()
     with pytest.raises(InputError, match="cannot be written"):

@@ -4,44 +4,22 @@ Across: counted operations per byte of compulsory traffic (parameters and states
 operations per second. A row below the flat line has arithmetic to gain; one on the slope waits for memory.
 """
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thrombojax.errors import InputError, Problem, RunError
-from thrombojax.report import SUFFIXES
+from thrombojax.report import picture
 
 MARKERS = {"forward sweep": "o", "prototype": "s"}
 PRECISIONS = ("f64", "f32")
 
 
-def check(path: Path) -> None:
-    """InputError for a place or suffix that no figure can be written to, RunError without matplotlib."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            Problem(str(path), f"a figure is written as {' or '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
-        )
-    if not path.parent.is_dir():
-        raise InputError(Problem(str(path), f"the folder {str(path.parent)!r} does not exist"))
-    if importlib.util.find_spec("matplotlib") is None:
-        raise RunError("a figure needs matplotlib: pip install 'thrombojax[plots]'")
-
-
 def write(record: Mapping[str, Any], path: Path) -> None:
     """Draw a record as png or svg; a file of that name is replaced, and only by a whole one."""
-    check(path)
-    from thrombojax.report.figure import save
+    picture.check(path)
+    from thrombojax.report.figure import STYLE
 
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        save(draw(record), temporary, path.suffix.lower()[1:])
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(Problem(str(path), f"cannot be written: {error.strerror or error}")) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    picture.save(draw(record), path, STYLE)
 
 
 def draw(record: Mapping[str, Any]) -> Any:

@@ -165,9 +165,10 @@ def calibrate(
     """
     from thrombojax import process
     from thrombojax.fit import calibration_file
+    from thrombojax.outputs import free
 
     said = calibration_file.load(file)
-    options.writable(out, overwrite)
+    free(out, overwrite)
     process.prepare("f64")
     from thrombojax.cli import show
     from thrombojax.fit import calibration, calibration_report

@@ -37,9 +37,10 @@ def bench(
     from thrombojax.bench import record, roofline
     from thrombojax.bench.measure import bench as measure
     from thrombojax.cli import show
+    from thrombojax.report import picture
 
     if figure is not None:
-        roofline.check(figure)  # before minutes are spent
+        picture.check(figure)  # before minutes are spent
     for file in (json, markdown):
         show.check_writable(file)
 

@@ -93,12 +93,3 @@ def out(metavar: str, text: str) -> typer.models.OptionInfo:
 def figure(text: str) -> typer.models.OptionInfo:
     """The option --figure of a command."""
     return typer.Option("--figure", metavar="FILE.png|svg", help=text)
-
-
-def writable(path: Path, overwrite: bool) -> None:
-    """Refuses an output that cannot be written or may not be replaced, before anything is computed."""
-    if path.is_dir() or not path.parent.is_dir():
-        why = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise typer.BadParameter(f"{path}: {why}", param_hint="-o")
-    if path.exists() and not overwrite:
-        raise typer.BadParameter(f"{path} exists already; --overwrite replaces it", param_hint="-o")

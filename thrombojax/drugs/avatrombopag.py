@@ -40,7 +40,7 @@ class Obs(NamedTuple):
     concentration: A[Array, quantity("ng/mL", "avatrombopag in plasma")]
 
 
-def _concentration(y: State, p: Parameters) -> Scalar:
+def concentration(y: State, p: Parameters) -> Scalar:
     return NG_PER_ML * y.central / p.volume
 
 
@@ -54,16 +54,16 @@ def rhs(y: State, p: Parameters, around: Surroundings, u: Inputs) -> State:
 
 
 def effect(y: State, p: Parameters, around: Surroundings) -> Effect:
-    concentration = _concentration(y, p)
-    return Effect(agonist=p.emax * concentration / (p.potency + concentration))
+    found = concentration(y, p)
+    return Effect(agonist=p.emax * found / (p.potency + found))
 
 
 def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
-    return Obs(_concentration(y, p))
+    return Obs(concentration(y, p))
 
 
 # The drive bends where absorption begins and again near its peak: 3e-5 instead of 2.5e-3 of the count.
-_KINK = ((0.1, 15.0), (0.35, 6.0))
+TABLET = Entry("mg", {"depot": lambda p: 1.0}, lag=lambda p: p.lag, refine=((0.1, 15.0), (0.35, 6.0)))
 
 DRUG = Drug(
     name="avatrombopag",
@@ -72,7 +72,7 @@ DRUG = Drug(
     State=State,
     Parameters=Parameters,
     Obs=Obs,
-    entries={ORAL: Entry("mg", {"depot": lambda p: 1.0}, lag=lambda p: p.lag, refine=_KINK)},
+    entries={ORAL: TABLET},
     rhs=rhs,
     effect=effect,
     observe=observe,

@@ -1,7 +1,6 @@
 """What must hold before a run computes: the output may be written, the disk can hold it, old shards still fit."""
 
 import difflib
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, RunError
+from ..outputs import writable
 from ..store.consolidate import VIRTUAL_ABOVE
 from ..store.hdf5 import need_zstd
 from ..store.layout import Layout, pack, to_json
@@ -56,14 +56,9 @@ def check_output(wanted: Wanted) -> None:
     out, parts = wanted.out, parts_folder(wanted.out)
     if wanted.resume and wanted.overwrite:
         raise InputError(Problem("", "--resume and --overwrite exclude each other"))
-    if out.is_dir():
-        raise InputError(Problem(str(out), "is a folder; name a file in it"))
-    if not out.parent.is_dir():
-        raise InputError(Problem(str(out), f"cannot be written: there is no folder {out.parent}"))
+    writable(out)
     if parts.exists() and not parts.is_dir():
         raise InputError(Problem(str(parts), "is in the way: the folder of that name holds the shards of a run"))
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise InputError(Problem(str(out), f"cannot be written: no permission to write in {out.parent}"))
     if out.exists() and not (wanted.resume or wanted.overwrite):
         raise InputError(Problem(str(out), "exists already; --overwrite replaces it, --resume keeps a finished run"))
 

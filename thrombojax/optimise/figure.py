@@ -1,29 +1,14 @@
 """A picture of an optimisation: the plan, counts in every arm, convergence, and the front where there is one."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.optimise import holdout
 from thrombojax.optimise.results import PERCENTS
 from thrombojax.optimise.solve import Optimised
-
-SUFFIXES = (".png", ".svg")
-
-
-def place(out: Path) -> None:
-    """Raises InputError for a file that is no picture or has no folder, RunError without matplotlib."""
-    if out.suffix.lower() not in SUFFIXES:
-        raise InputError(Problem(str(out), f"a figure is written as {' or '.join(SUFFIXES)}, got {out.suffix!r}"))
-    if not out.parent.is_dir():
-        raise InputError(Problem(str(out), f"the folder {str(out.parent)!r} does not exist"))
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise RunError("a picture needs matplotlib: pip install 'thrombojax[plots]'") from error
+from thrombojax.report import picture
 
 
 def draw(found: Optimised, out: Path) -> Path:
@@ -31,7 +16,7 @@ def draw(found: Optimised, out: Path) -> Path:
     from matplotlib.figure import Figure
 
     panels = 3 + bool(found.front)
-    figure = Figure(figsize=(4.6 * panels, 4.0), layout="constrained")
+    figure = Figure(figsize=(4.6 * panels, 4.0), dpi=120, layout="constrained")
     axes = figure.subplots(1, panels)
     _plan(axes[0], found)
     _bands(axes[1], found)
@@ -39,13 +24,7 @@ def draw(found: Optimised, out: Path) -> Path:
     if found.front:
         _front(axes[3], found)
     figure.suptitle(found.study.head.name)
-    temporary = out.with_name(f".{out.name}.tmp{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=out.suffix.lower()[1:], dpi=120)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    return picture.save(figure, out)
 
 
 def _plan(ax: Any, found: Optimised) -> None:

@@ -1,6 +1,5 @@
 """A picture of individual plans: those of some patients with their predicted bands, and all of them together."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from thrombojax.optimise.individual import Individual
 from thrombojax.optimise.results import PERCENTS
+from thrombojax.report import picture
 
 SHOWN = 3
 
@@ -19,19 +19,13 @@ def draw(found: Individual, out: Path) -> Path:
     n = len(found.rows)
     order = np.argsort(np.nansum(found.x, axis=0), kind="stable")
     chosen = list(dict.fromkeys(int(k) for k in order[np.linspace(0, n - 1, min(SHOWN, n)).round().astype(int)]))
-    figure = Figure(figsize=(4.6 * (len(chosen) + 1), 6.0), layout="constrained")
+    figure = Figure(figsize=(4.6 * (len(chosen) + 1), 6.0), dpi=120, layout="constrained")
     axes = figure.subplots(2, len(chosen) + 1, squeeze=False, gridspec_kw={"height_ratios": (1, 2)})
     for column, k in enumerate(chosen):
         _patient(axes[:, column], found, k)
     _everybody(axes[:, -1], found)
     figure.suptitle(found.study.head.name)
-    temporary = out.with_name(f".{out.name}.tmp{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=out.suffix.lower()[1:], dpi=120)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    return picture.save(figure, out)
 
 
 def _patient(axes: Any, found: Individual, k: int) -> None:

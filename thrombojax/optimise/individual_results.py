@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from thrombojax import execute, provenance
-from thrombojax.cli import options
 from thrombojax.endpoints import REDUCERS
 from thrombojax.errors import RunError
 from thrombojax.fit.patients import STATUS
 from thrombojax.optimise.individual import Counted, Individual, individual_plans
 from thrombojax.optimise.results import PERCENTS, Outcome, convention, few
+from thrombojax.outputs import free
+from thrombojax.report import picture
 from thrombojax.store import Axis, Layout, Variable, flags
 from thrombojax.study import plan as plans
 from thrombojax.study.file_layout import people
@@ -32,11 +33,9 @@ def run(
     began = time.monotonic()
     digest = provenance.kernel_hash(plan)
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-    options.writable(out, overwrite)
+    free(out, overwrite)
     if figure is not None:
-        from thrombojax.optimise import figure as figures
-
-        figures.place(figure)
+        picture.check(figure)
     found = individual_plans(study, plan, say)
     made = layout(found)
     work = execute.Work(

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from thrombojax import execute, provenance
-from thrombojax.cli import options
 from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.errors import RunError
 from thrombojax.optimise import holdout
 from thrombojax.optimise.descent import HELD
 from thrombojax.optimise.problem import Limit
 from thrombojax.optimise.solve import Optimised, optimise
+from thrombojax.outputs import free
+from thrombojax.report import picture
 from thrombojax.solve import engine
 from thrombojax.store import Axis, Layout, Variable, flags
 from thrombojax.study import plan as plans
@@ -54,9 +55,9 @@ def run(
     began = time.monotonic()
     digest = provenance.kernel_hash(plan)
     own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-    options.writable(Path(out), overwrite)
+    free(Path(out), overwrite)
     if figure is not None:
-        figures.place(figure)
+        picture.check(figure)
     found = optimise(study, plan, say)
     made = layout(found)
     work = execute.Work(

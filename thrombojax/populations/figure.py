@@ -1,30 +1,16 @@
 """A picture of a population: each target with what plausible patients had before and have after weighting."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.populations.make import Made, Row
 from thrombojax.populations.weights import share_below
+from thrombojax.report import picture
 
-SUFFIXES = (".png", ".svg")
 COLUMNS = 3
 BLUE, GREY, INK = "#0072B2", "#999999", "#222222"
-
-
-def place(out: Path) -> None:
-    """Raises InputError for a file that is no picture or has no folder, RunError without matplotlib."""
-    if out.suffix.lower() not in SUFFIXES:
-        raise InputError(Problem(str(out), f"a figure is written as {' or '.join(SUFFIXES)}, got {out.suffix!r}"))
-    if not out.parent.is_dir():
-        raise InputError(Problem(str(out), f"the folder {str(out.parent)!r} does not exist"))
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise RunError("a picture needs matplotlib: pip install 'thrombojax[plots]'") from error
 
 
 def draw(title: str, made: Made, out: Path) -> Path:
@@ -33,7 +19,7 @@ def draw(title: str, made: Made, out: Path) -> Path:
 
     columns = min(COLUMNS, len(made.rows))
     lines = -(-len(made.rows) // columns)
-    figure = Figure(figsize=(3.4 * columns, 0.6 + 2.7 * lines), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, 0.6 + 2.7 * lines), dpi=120, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     found, plain = made.weights[made.plausible], np.ones(int(made.plausible.sum()))
     for ax, row in zip(axes, made.rows, strict=False):
@@ -42,13 +28,7 @@ def draw(title: str, made: Made, out: Path) -> Path:
         ax.set_axis_off()
     axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"{title}: {len(found)} plausible patients, effective {made.effective:.0f}", fontsize=9)
-    temporary = out.with_name(f".{out.name}.tmp{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=out.suffix.lower()[1:], dpi=120)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    return picture.save(figure, out)
 
 
 def _panel(ax: Any, row: Row, plain: np.ndarray, weights: np.ndarray) -> None:

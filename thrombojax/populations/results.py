@@ -17,10 +17,12 @@ from thrombojax import api, execute, report, store
 from thrombojax.cli import show
 from thrombojax.errors import InputError, Problem, RunError
 from thrombojax.models import struct
+from thrombojax.outputs import free
 from thrombojax.patients import population
 from thrombojax.patients.proposal import log_ratio
 from thrombojax.populations import make
 from thrombojax.populations.make import Candidates, Made
+from thrombojax.report import picture
 from thrombojax.solve.engine import OK
 from thrombojax.store.hdf5 import GZIP, rename, write_attrs
 from thrombojax.store.layout import PATIENT, WEIGHT
@@ -72,14 +74,9 @@ def run(
     study, out = load(study_path).override(n=patients, precision=precision, backend=backend), Path(out)
     if study.population is None:
         raise InputError(Problem(study.where, "has no [population], which says what patients should match"))
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError(Problem(str(out), "is a folder" if out.is_dir() else f"there is no folder {out.parent}"))
-    if out.exists() and not overwrite:
-        raise InputError(Problem(str(out), "exists already; --overwrite replaces it"))
+    free(out, overwrite)
     if figure is not None:
-        from thrombojax.populations import figure as pictures
-
-        pictures.place(Path(figure))
+        picture.check(Path(figure))
     plan = plans.make(study, None if model_file is None else str(model_file))
     names(plan)
     first = candidates_file(out)
@@ -95,6 +92,8 @@ def run(
     write(first, out, study, made)
     first.unlink()
     if figure is not None:
+        from thrombojax.populations import figure as pictures
+
         pictures.draw(study.head.name, made, Path(figure))
     return Done(
         out, False, made, "\n".join([f"population: {out}", "", report.table(out).rstrip(), "", *said(study, made)])

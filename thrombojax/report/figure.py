@@ -6,7 +6,6 @@ Everything is placed in inches from the top: title, rows of panels, endpoint tab
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,6 @@ STYLE: Any = {
     "ytick.labelsize": 8,
     "legend.frameon": False,
     "legend.fontsize": 8,
-    "svg.hashsalt": "thrombojax",  # the same file gives the same bytes
 }
 MEDIAN = PERCENTS.index(50)
 
@@ -78,14 +76,6 @@ def draw(results: Results) -> Any:
             text_at(figure, 0.1, top, line, size=7.5, color=GREY)
             top += LINE
     return figure
-
-
-def save(figure: Any, path: Path, kind: str) -> None:
-    """Writes a figure as png or svg; the same figure gives the same bytes. Raises OSError."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
 def _caption(results: Results, rows: list[Row], tables: list[Table], notes: list[str]) -> str:

@@ -1,17 +1,15 @@
 """A picture of a sensitivity analysis: indices, what each factor does, the two strongest together, shares over time."""
 
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from thrombojax.errors import InputError, Problem, RunError
+from thrombojax.report import picture
 from thrombojax.store.results import coordinate, reading
 
-SUFFIXES = (".png", ".svg")
 MOST_ROWS = 6
 """Endpoints that are drawn: the first ones of the study, arm after arm."""
 MOST_FACTORS = 12
@@ -21,29 +19,11 @@ WIDE = 4.0
 """High over low of a factor that is drawn on a logarithmic axis."""
 
 
-def place(out: Path) -> None:
-    """Raises InputError for a file that is no picture or has no folder, RunError without matplotlib."""
-    if out.suffix.lower() not in SUFFIXES:
-        raise InputError(Problem(str(out), f"a figure is written as {' or '.join(SUFFIXES)}, got {out.suffix!r}"))
-    if not out.parent.is_dir():
-        raise InputError(Problem(str(out), f"the folder {str(out.parent)!r} does not exist"))
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise RunError("a picture needs matplotlib: pip install 'thrombojax[plots]'") from error
-
-
 def draw(results: Path, out: Path) -> Path:
     """Writes the picture of a results file; a file of that name is replaced by a whole one."""
     with reading(results) as file:
         figure = drawn(file)
-    temporary = out.with_name(f".{out.name}.tmp{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=out.suffix.lower()[1:], dpi=110)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    return picture.save(figure, out)
 
 
 def holds(file: h5py.File) -> bool:
@@ -65,7 +45,7 @@ def drawn(file: h5py.File) -> Any:
         if "sobol_total_course" in file and np.isfinite(file["sobol_total_course"][a, o]).any()
     ][: 2 * MOST_ROWS]
     rows = len(cells) + -(-len(courses) // 2)
-    figure = Figure(figsize=(17.0, 3.4 * max(rows, 1) + 0.6), layout="constrained")
+    figure = Figure(figsize=(17.0, 3.4 * max(rows, 1) + 0.6), dpi=110, layout="constrained")
     grid = figure.add_gridspec(max(rows, 1), 4)
     for row, cell in enumerate(cells):
         name = f"{ends[cell[1]]}, {arms[cell[0]]}"

@@ -10,6 +10,8 @@ from typing import Any
 
 from thrombojax import execute, provenance, store
 from thrombojax.errors import InputError, Problem
+from thrombojax.outputs import writable
+from thrombojax.report import picture
 from thrombojax.sensitivity import tables
 from thrombojax.sensitivity.analyse import Analysis, analyse
 from thrombojax.sensitivity.blocks import Interrupted, OnDisk
@@ -54,9 +56,7 @@ def run(
     if resume and overwrite:
         raise InputError(Problem("", "--resume and --overwrite exclude each other"))
     if figure is not None:
-        from thrombojax.sensitivity import figure as figures
-
-        figures.place(figure)
+        picture.check(figure)
     given = problem(study, None if model_file is None else str(model_file))
     tables.need(study)
     text = provenance.identity(given.plan)
@@ -122,11 +122,7 @@ def _told(out: Path, figure: Path | None, how: str) -> Outcome:
 
 def _place(out: Path, folder: Path, resume: bool, overwrite: bool, text: str) -> bool:
     """Whether --resume finds the file complete. Raises InputError for an output that may not be written."""
-    if out.is_dir() or not out.parent.is_dir():
-        why = (
-            "is a folder; name a file in it" if out.is_dir() else f"cannot be written: there is no folder {out.parent}"
-        )
-        raise InputError(Problem(str(out), why))
+    writable(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(Problem(str(folder), "is in the way: the folder of that name holds what is finished of a run"))
     if overwrite and folder.is_dir():

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, Problem, RunError
+from ..outputs import free
 from .hdf5 import fill_value, filters, lay_out, new_file, rename, write_attrs
 from .layout import Layout, Variable, from_json, unpack
 from .shards import (
@@ -60,8 +61,7 @@ def consolidate(
     manifest = read_manifest(parts)
     if manifest is None:
         raise InputError(Problem(str(parts), "holds no manifest of shards"))
-    if out.exists() and not overwrite:
-        raise InputError(Problem(str(out), "exists already; --overwrite replaces it"))
+    free(out, overwrite)
     if check:
         _refuse_changed(parts, manifest)
     done, total = sum(shard.stop - shard.start for shard in manifest.shards), manifest.header.patients

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, Problem, RunError, unknown
+from ..outputs import free
 from . import indices
 from .hdf5 import rename
 from .layout import PATIENT
@@ -71,11 +72,7 @@ def export(
     writers = {".csv": _csv, ".parquet": _parquet}
     if out.suffix.lower() not in writers:
         raise InputError(Problem(str(out), f"a table ends in {' or '.join(writers)}, not in {out.suffix!r}"))
-    if out.is_dir() or not out.parent.is_dir():
-        why = "is a folder" if out.is_dir() else f"cannot be written: there is no folder {out.parent}"
-        raise InputError(Problem(str(out), why))
-    if out.exists() and not overwrite:
-        raise InputError(Problem(str(out), "exists already; --overwrite replaces it"))
+    free(out, overwrite)
     temporary = out.with_name(out.name + ".tmp")
     with reading(path) as file:
         with damage(path):
