@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,10 @@ RULE = "sweeps/itp-romiplostim-rule.toml"
 CALIBRATION = "sweeps/calibration/flagship.toml"
 EXAMPLE = DOCS / "examples" / "one_compartment.py"
 PUBLISHED = DOCS / "examples" / "perez_ruixo2012.py"
-sys.path.insert(0, str(ROOT / "tests" / "models"))
+sys.path[:0] = [str(DOCS), str(ROOT / "tests" / "models")]
 
-
-def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    heads = tuple(heads)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ("---",) * len(heads), *rows))
-
-
-def fenced(text: str, language: str = "text") -> str:
-    return f"```{language}\n{text.strip()}\n```"
-
-
-def command(*words: str) -> str:
-    """What `thrombojax WORDS` prints to standard output."""
-    done = subprocess.run([sys.executable, "-m", "thrombojax", *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+import howto  # noqa: E402
+from said import code, command, fenced, table  # noqa: E402
 
 
 def states() -> str:
@@ -118,10 +105,9 @@ def check() -> str:
 
 def snippet() -> str:
     """What the README's Python prints."""
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
-    done = subprocess.run([sys.executable, "-c", code[1]], cwd=ROOT, capture_output=True, text=True, check=True)
-    return fenced(done.stdout)
+    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return fenced(code(found[1]))
 
 
 def _between(begin: str, end: str, file: Path = EXAMPLE) -> str:
@@ -396,6 +382,7 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
     fitted, refit, calibrated, optimised, combined, individual, descents, populated, nested, unmet, sensitive, streamed,
+    *howto.BLOCKS,
 )  # fmt: skip
 
 
