@@ -86,7 +86,7 @@ def _predictive() -> tuple[str, str]:
         command("run", str(study), "-o", "out/kuter.h5", "--audit", "0", cwd=folder)
         other = study.read_text(encoding="utf-8").replace("seed = 1\n", "seed = 2\n")
         (folder / "other.toml").write_text(
-            re.sub(r"^trials = \d+", "trials = 1", other, flags=re.MULTILINE), encoding="utf-8"
+            re.sub(r"^trials = \d+", "trials = 2", other, flags=re.MULTILINE), encoding="utf-8"
         )
         command("run", "other.toml", "-o", "other.h5", "--audit", "0", cwd=folder)
         command("export", "other.h5", "-o", "other.csv", "--ledger", cwd=folder)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+NEWLINE = "\n"
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 
@@ -15,7 +16,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def fenced(text: str, language: str = "text") -> str:
-    return f"```{language}\n{text.strip()}\n```"
+    return f"```{language}\n{text.strip(NEWLINE).rstrip()}\n```"
 
 
 def command(*words: str, cwd: Path = ROOT) -> str:
