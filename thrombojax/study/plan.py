@@ -26,6 +26,7 @@ from thrombojax.solve import engine
 from thrombojax.solve.pieces import Clinic
 from thrombojax.store.layout import Layout
 from thrombojax.study import event_table, tables, virtual_patients
+from thrombojax.study import reducers as asks
 from thrombojax.study.catalogue import Catalogue, check_against, resolve
 from thrombojax.study.file_layout import OBSERVED, Shape, layout
 from thrombojax.study.schema import Study
@@ -306,7 +307,7 @@ def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:
     visits: tuple[float, ...] = ()
     if e.reducer == "value_on_day":
         visits = (float(numbers["day"]),)
-    elif REDUCERS[e.reducer].kind == "visit":
+    elif asks.REDUCERS[e.reducer].visits:
         visits = tuple(t for t in study.visit_days if e.start <= t <= end)
     observable = resolve(e.observable, known.observables) or e.observable
     return Endpoint(e.name, e.reducer, observable, e.start, end, numbers, e.drug, visits, e.relative or "")
