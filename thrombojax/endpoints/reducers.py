@@ -293,7 +293,7 @@ REDUCERS: Mapping[str, Reducer] = {
         "1 where enough visits in the window are at or above the threshold", _response_first, _response, _responder
     ),
     "stable_response": Reducer(
-        "ledger", ("threshold", "needed", "below", "rescue_weeks", "allow_rescue", "within"), _one,
+        "ledger", ("threshold", "needed", "within", "below", "rescue_weeks", "allow_rescue"), _one,
         "1 where enough visits in the window are at or above the threshold, on a dose that hardly changes",
         _stable_first, _stable, _stable_responder
     ),
