@@ -76,7 +76,19 @@ REDUCERS: dict[str, Asks] = {
     "last_dose": _ledger("dose or level at the end"),
 }
 
-NUMBERS = ("low", "high", "threshold", "day", "drug", "needed", "below", "rescue_weeks", "allow_rescue", "within", "step")
+NUMBERS = (
+    "low",
+    "high",
+    "threshold",
+    "day",
+    "drug",
+    "needed",
+    "below",
+    "rescue_weeks",
+    "allow_rescue",
+    "within",
+    "step",
+)
 """Keys that belong to some reducer and not to others."""
 YES_NO = ("response", "stable_response", "rescued")
 """Reducers whose value is 1 or 0: a share of patients."""
