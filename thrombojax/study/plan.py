@@ -125,12 +125,14 @@ def catalogue(source: registry.Source) -> Catalogue:
     )
 
 
+def not_of_factors(study: Study) -> Problem:
+    return Problem(study.at("sensitivity"), "is what `thrombojax sensitivity` runs; this needs a study without it")
+
+
 def make(study: Study, model_file: str | None = None) -> Plan:
     """The plan of a study; every name that the model does not have is reported at once."""
     if study.sensitivity is not None and study.patients.n is None:
-        raise InputError(
-            Problem(study.at("sensitivity"), "is what `thrombojax sensitivity` runs; this needs a study without it")
-        )
+        raise InputError(not_of_factors(study))
     source = registry.Source(study.head.model, study.head.parameter_set, model_file)
     known = catalogue(source)
     problems = check_against(study, known)
