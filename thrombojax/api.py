@@ -60,6 +60,8 @@ def run(
         raise InputError(
             Problem(study.at("population"), "is made by `thrombojax population`, which runs and weighs it")
         )
+    if study.sensitivity is not None:
+        raise InputError(plans.not_of_factors(study))
     return run_study(
         study,
         out,

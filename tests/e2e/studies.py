@@ -25,6 +25,7 @@ DAYS = 28
 NUMBERS: Mapping[str, Mapping[str, Any]] = {
     "fraction_in_band": {"low": 50, "high": 200},
     "first_day_at_or_above": {"threshold": 50},
+    "rises": {"threshold": 50},
     "value_on_day": {"day": 14},
     "weeks_of_response": {"threshold": 50},
     "response": {"threshold": 50, "needed": 2},

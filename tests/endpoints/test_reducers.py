@@ -2,12 +2,14 @@
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import spec
 
 import thrombojax as tj
 from thrombojax.endpoints import REDUCERS, Endpoint
+from thrombojax.endpoints.reducers import Seen
 from thrombojax.models import registry
 
 pytestmark = [pytest.mark.xdist_group("reducers"), pytest.mark.usefixtures("small_blocks")]
@@ -32,6 +34,8 @@ ENDPOINTS = [
     Endpoint("late_fraction", "fraction_in_band", start=10.0, stop=30.0, numbers=BAND),
     Endpoint("first", "first_day_at_or_above", numbers=HIGH),
     Endpoint("first_later", "first_day_at_or_above", start=35.0, numbers={"threshold": 100.0}),
+    Endpoint("rises", "rises", numbers=HIGH),
+    Endpoint("later_rises", "rises", start=7.0, stop=33.25, numbers={"threshold": 200.0}),
     Endpoint("day_7", "value_on_day", visits=(7.0,)),
     Endpoint("day_0", "value_on_day", visits=(0.0,)),
     Endpoint("day_30.25", "value_on_day", visits=(30.25,)),
@@ -114,6 +118,9 @@ def expected(e, k):
             return e.start
         found = crossings(t, w, level)
         return found[0] if len(found) else np.nan
+    if e.reducer == "rises":
+        up = (v[:-1] < e.numbers["threshold"]) & (v[1:] >= e.numbers["threshold"])
+        return np.sum(up & (time[1:] > e.start) & (time[1:] <= stop))
     at = solution(np.array(e.visits))
     seen = at[13:].sum(0) if e.observable == "platelets" else spec.wang_free(at, p)
     if e.reducer == "value_on_day":
@@ -156,7 +163,7 @@ def test_every_reducer_is_here():
 
 
 def holds(e, ours, true, *, rel, day, first):
-    if e.reducer in ("weeks_of_response", "response"):
+    if e.reducer in ("weeks_of_response", "response", "rises"):
         assert ours == true
     elif np.isnan(true):
         assert np.isnan(ours)
@@ -202,6 +209,23 @@ def test_as_a_study_runs_it(backend, precision, e):
             assert ours[k] == pytest.approx(expected(e, k), rel=0.1)
         else:
             holds(e, ours[k], expected(e, k), rel=1e-4, day=5e-3, first=5e-4)
+
+
+@pytest.mark.parametrize(("start", "stop", "rises"), [(0.0, 60.0, 3), (22.0, 60.0, 1), (0.0, 41.0, 2), (5.0, 20.0, 0)])
+def test_rises_of_a_wave(start, stop, rises):
+    """A sine of 20 days rises through a half on days 1.7, 21.7 and 41.7; then bumps within one segment."""
+    reducer, q = REDUCERS["rises"], {"threshold": 0.5}
+    phase = jnp.arange(61.0) * 2 * jnp.pi / 20
+    wave, slope = jnp.sin(phase), jnp.pi / 10 * jnp.cos(phase)
+    carry = reducer.init(wave[0], 0.0, q)
+    for t in range(60):
+        inside = float(start <= t < stop)
+        carry = reducer.update(carry, Seen(t, 1.0, wave[t], slope[t], wave[t + 1], slope[t + 1], inside, 0.0, 0.0), q)
+    assert reducer.finish(carry, (start, stop), q) == rises
+    low = jnp.asarray(0.4)
+    for k in (1, 2):
+        carry = reducer.update(carry, Seen(60.0, 1.0, low, 4.0, low, -4.0, 1.0, 0.0, 0.0), q)
+        assert reducer.finish(carry, (0.0, 1.0), q) == rises + k
 
 
 @pytest.mark.parametrize("backend", ["xla", "native"])

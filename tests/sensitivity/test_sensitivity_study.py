@@ -245,8 +245,9 @@ def test_omega_blocks_are_correlated_log_normals(tmp_path):
         np.testing.assert_allclose(np.cov(logs), [[0.09, 0.03], [0.03, 0.04]], rtol=0.06)
 
 
-def test_a_run_says_what_runs_it(tmp_path, capsys):
-    code, _, err = said(capsys, "run", write(tmp_path), "-o", tmp_path / "r.h5")
+@pytest.mark.parametrize("options", [(), ("--patients", "8")])
+def test_a_run_says_what_runs_it(tmp_path, capsys, options):
+    code, _, err = said(capsys, "run", write(tmp_path), "-o", tmp_path / "r.h5", *options)
     assert code == 2
     assert "thrombojax sensitivity" in err
 

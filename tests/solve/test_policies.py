@@ -28,6 +28,9 @@ ENDPOINTS = (
     Endpoint("weeks", "weeks_of_response", stop=DAYS, numbers={"threshold": 50, "rescue_weeks": 4}, visits=VISITS),
     Endpoint("durable", "response", start=42, stop=DAYS, visits=VISITS[5:],
              numbers={"threshold": 50, "needed": 3, "allow_rescue": 0}),
+    Endpoint("stable", "stable_response", start=42, stop=77, visits=VISITS[5:-1],
+             numbers={"threshold": 30, "needed": 3, "within": 1, "allow_rescue": 0}),
+    Endpoint("near", "doses_near_mode", start=7, stop=77, visits=VISITS[:-1], numbers={"step": 1, "within": 1}),
     Endpoint("peak", "peak", stop=DAYS),
     Endpoint("dose", "cumulative_dose", stop=DAYS, drug="romiplostim"),
     *(Endpoint(name, name, stop=DAYS) for name in LEDGER),
@@ -153,6 +156,26 @@ def test_endpoints_of_visits_count_what_the_ledger_says():
     assert np.array_equal(out.endpoints["dose_holds"], (decided == policy.WITHHELD).sum(0))
     assert np.array_equal(out.endpoints["dose_increases"], (decided == policy.RAISED).sum(0))
     assert not np.any((out.endpoints["durable"] > 0) & (out.endpoints["rescues"] > 0))
+
+
+def test_stable_doses_are_those_of_the_ledger():
+    """A visit looks at the dose that the visit before it had left in force."""
+    out = solved("titrated", "native")
+    days = np.asarray(case("titrated").treatment.acts(DAYS))
+    assert days.tolist() == [7.0 * k for k in range(12)]
+    dose, seen = out.ledger["dose"], out.ledger["seen"]
+    near, stable = [], []
+    for patient in range(dose.shape[1]):
+        given = dose[:11, patient]
+        given = given[given > 0]
+        mode = np.bincount(given.astype(int)).argmax()
+        near.append(np.mean(np.abs(given - mode) <= 1))
+        enough = np.sum(seen[6:12, patient] >= 30) >= 3 and not (out.ledger["rescue"][:11, patient] > 0).any()
+        stable.append(enough and np.ptp(dose[5:11, patient]) <= 1)
+    np.testing.assert_allclose(out.endpoints["near"], near, rtol=1e-12)
+    assert np.array_equal(out.endpoints["stable"], stable)
+    assert 0 < np.sum(stable) < len(stable)
+    assert 0 < np.min(near) < 1
 
 
 def test_amounts_are_rounded_and_vials_wasted():

@@ -86,7 +86,7 @@ def case(folder: Path, text: str = CASE) -> targets.Case:
 
 def results(path: Path, values: np.ndarray, days: np.ndarray | None = None, status: np.ndarray | int = 0) -> Path:
     """A results file in which the arm `romiplostim` has these numbers `[patient]` or `[trial, patient]` at a dose of 3, and one
-    less each at 1; placebo has half of that. days: those of `day_at_400`."""
+    less each at 1; placebo has half of that. days: those of `day_at_400`, and what is yes or no in `responded`."""
     values = np.asarray(values, float)
     trials = ["trial"] if values.ndim == 2 else []
     dims = ["arm", "dose", *trials, "patient"]
@@ -100,7 +100,7 @@ def results(path: Path, values: np.ndarray, days: np.ndarray | None = None, stat
                 np.array(list("abcdefgh"[:size]), object) if name == "patient" and size < 9 else np.arange(size)
             )
         of_status = np.broadcast_to(status, cells.shape).astype(np.uint8)
-        for name, data in {"highest": cells, "day_at_400": late, "status": of_status}.items():
+        for name, data in {"highest": cells, "day_at_400": late, "responded": late, "status": of_status}.items():
             file[name] = data
             for k, dim in enumerate(dims):
                 file[dim].make_scale(dim)

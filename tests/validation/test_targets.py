@@ -44,7 +44,19 @@ def test_no_number_is_both_calibrated_on_and_validated_with():
         of = case.name if case.study is None else case.study.where
         for t in case.targets:
             at = tuple(sorted(t.at.items()))
-            place = (t.endpoint and of, t.endpoint, t.signature, t.cohort, t.column, t.arm, t.against, at, t.statistic)
+            place = (
+                t.endpoint and of,
+                t.endpoint,
+                t.signature,
+                t.cohort,
+                t.column,
+                t.arm,
+                t.against,
+                at,
+                t.statistic,
+                t.over,
+                t.among,
+            )
             uses.setdefault((*place, t.threshold, t.population or case.head.population), set()).add(
                 t.use or case.head.use
             )
@@ -124,6 +136,8 @@ WRONG = {
     "unknown other arm": (target(against='"plcebo"'), "target[1].against: 'highest count': unknown arm 'plcebo'"),
     "no arm": (target(arm=""), "target[1].arm: 'highest count': is missing; allowed: placebo, romiplostim"),
     "unknown minus": (target(minus='"higest"'), "target[1].minus: 'highest count': unknown endpoint 'higest'"),
+    "unknown over": (target(over='"higest"'), "target[1].over: 'highest count': unknown endpoint 'higest'"),
+    "among what is no yes or no": (target(among='"highest"'), "target[1].among: 'highest count': unknown endpoint 'highest'"),
     "unknown patient": (target(patient='"b"', statistic=""), "target[1].patient: 'highest count': unknown patient 'b'"),
     "a mean of one": (target(patient='"a"'), "target[1].statistic: 'highest count': given mean; allowed: value"),
     "unknown axis": (target(at="{ dose = 3, dos = 1 }"), "target[1].at: 'highest count': unknown axis 'dos'; allowed: dose; did "
@@ -177,6 +191,8 @@ WRONG |= {
                            "does not go with cohort"),
     "a statistic of a signature": (ELSEWHERE + 'signature = "no c-Mpl"\ncolumn = "platelets"\nstatistic = "mean"\n',
                                    "target[1].statistic: 'TPO': does not go with signature"),
+    "a ratio of a signature": (ELSEWHERE + 'signature = "no c-Mpl"\ncolumn = "platelets"\nover = "highest"\n',
+                               "target[1].over: 'TPO': does not go with signature"),
     "an endpoint without a study": (ELSEWHERE + 'endpoint = "highest"\n', "target[1].endpoint: 'TPO': is of a study, and the "
                                     "file is none and names none"),
     "unknown study": (ELSEWHERE.replace("[[target]]", 'study = "kuter"\n[[target]]') + 'endpoint = "peak"\n', "two-doses.toml: "
@@ -189,7 +205,7 @@ NEAREST = {
     "unknown axis": "dose", "unknown statistic": "median", "unknown signature": "no c-Mpl", "unknown column": "platelets",
     "unknown cohort": "itp", "unknown observable": "tpo",
     "unknown key of the file": "time", "unknown key without a study": "trials", "unknown other arm": "placebo",
-    "unknown minus": "highest",
+    "unknown minus": "highest", "unknown over": "highest",
 }  # fmt: skip
 
 

@@ -140,6 +140,19 @@ def test_a_patient_of_a_table_and_the_difference_of_two_endpoints(tmp_path, judg
     assert v.error == 0
 
 
+def test_the_ratio_of_two_endpoints_is_of_each_patient(judged):
+    v = one(judged(target(over='"day_at_400"', published="5", low="0", high="1000"), [8.0, 9.0], np.array([2.0, 18.0])))
+    assert v.simulated == pytest.approx((8 / 2 + 9 / 18) / 2)
+
+
+@pytest.mark.parametrize("yes", [[1, 0, 1, np.nan], [1, 0, 1, 0]])
+def test_among_those_with_yes(judged, yes):
+    more = 'name = "responded"\nreducer = "response"\nthreshold = 50\nneeded = 1\n\n[[endpoint]]'
+    text = target(among='"responded"', published="5", low="0", high="1000")
+    text = text.replace("[[endpoint]]", f"[[endpoint]]\n{more}", 1)
+    assert one(judged(text, np.tile([10.0, 20.0, 60.0, 70.0], 5), np.tile(yes, 5))).simulated == 35.0
+
+
 # ---- trials, errors, verdicts ----
 
 

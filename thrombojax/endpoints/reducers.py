@@ -22,8 +22,9 @@ class Seen(NamedTuple):
     start (day), length (days); v0, d0, v1, d1: observable and its slope after the start's doses and before the end's;
     inside: 1 if the segment lies in the endpoint's window; pick: 1 if its end is one of the endpoint's visits;
     dose: amount of the endpoint's drug given at the start and during the segment; bolus: that at the start; rescued: day of the
-    last rescue before the end, rescues: how many there were. A visit reducer of the count gets what the clinic sees as v1 (NaN:
-    it does not).
+    last rescue before the end, rescues: how many there were; prescribed: the dose or level that a policy had in force during the
+    segment, 0 where it withheld the drug. Visit reducers of the count, and those of a ledger, get what the clinic sees as v1
+    (NaN: it does not).
     """
 
     start: Scalar
@@ -38,6 +39,7 @@ class Seen(NamedTuple):
     rescued: Scalar = -1e9
     rescues: Scalar = 0.0
     bolus: Scalar = 0.0
+    prescribed: Scalar = 0.0
 
 
 class Reducer(NamedTuple):
@@ -123,6 +125,20 @@ def _first(carry: Carry, seen: Seen, q: Any) -> Carry:
     return (jnp.where(found, seen.start + s * seen.length, carry[0]),)
 
 
+def _rises_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return 0.0 * v, jnp.where(v < q["threshold"], 1.0, jnp.zeros_like(v))
+
+
+def _rises(carry: Carry, seen: Seen, q: Any) -> Carry:
+    times, low = carry
+    c = hermite.cubic(seen.length, seen.v0, seen.d0, seen.v1, seen.d1)
+    for s in (0.0, *hermite.turning(c), 1.0):
+        below = hermite.value(c, s) < q["threshold"]
+        times = times + jnp.where((low > 0.5) & ~below & (seen.inside > 0.5), 1.0, 0.0)
+        low = jnp.where(below, 1.0, 0.0)
+    return times, low
+
+
 def _pick_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
     return (jnp.where(pick > 0.5, v, 0.0 * v),)
 
@@ -158,6 +174,54 @@ def _response(carry: Carry, seen: Seen, q: Any) -> Carry:
 def _responder(carry: Carry, window: tuple[float, float], q: Any) -> Scalar:
     free = (q["allow_rescue"] > 0.5) | (carry[1] < 0.5)
     return jnp.where((carry[0] >= q["needed"]) & free, 1.0, 0.0)
+
+
+def _stable_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return 0.0 * v, 0.0 * v, 0.0 * v + jnp.inf, 0.0 * v - jnp.inf
+
+
+def _stable(carry: Carry, seen: Seen, q: Any) -> Carry:
+    *own, least, most = carry
+    looks, dose = seen.pick > 0.5, seen.prescribed
+    least = jnp.where(looks & (dose < least), dose, least)
+    most = jnp.where(looks & (dose > most), dose, most)
+    return *_response((own[0], own[1]), seen, q), least, most
+
+
+def _stable_responder(carry: Carry, window: tuple[float, float], q: Any) -> Scalar:
+    *own, least, most = carry
+    # Steps of a dose are no exact floats: 0.1 + 0.2 is within 0.3 of 0.
+    return _responder((own[0], own[1]), window, q) * jnp.where(most - least <= q["within"] * (1.0 + SAME), 1.0, 0.0)
+
+
+BINS = 16
+"""Doses that a mode is found among, in steps of a dose: the highest label has ten."""
+
+
+def _no_bins(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return (0.0 * v,) * BINS
+
+
+def _bins(carry: Carry, seen: Seen, q: Any) -> Carry:
+    steps = seen.prescribed / q["step"]
+
+    def more(k: int, count: Scalar) -> Scalar:
+        mine = (steps > k + 0.5) & ((steps <= k + 1.5) | (k == BINS - 1))
+        return count + jnp.where(mine & (seen.pick > 0.5), 1.0, 0.0)
+
+    return tuple(more(k, count) for k, count in enumerate(carry))
+
+
+def _near_mode(carry: Carry, window: tuple[float, float], q: Any) -> Scalar:
+    most: Scalar = 0.0 * carry[0]
+    mode: Scalar = 0.0 * carry[0]
+    for k, count in enumerate(carry):
+        mode = jnp.where(count > most, float(k), mode)
+        most = jnp.maximum(count, most)
+    reach = q["within"] / q["step"] * (1.0 + SAME)
+    near = sum((jnp.where(jnp.abs(k - mode) <= reach, count, 0.0) for k, count in enumerate(carry)), 0.0 * most)
+    total = sum(carry, 0.0 * most)
+    return jnp.where(total > 0.5, near / jnp.maximum(total, 1.0), jnp.nan)
 
 
 def _nothing(v: Scalar, pick: Scalar, q: Any) -> Carry:
@@ -216,6 +280,9 @@ REDUCERS: Mapping[str, Reducer] = {
     "first_day_at_or_above": Reducer(
         "continuous", ("threshold",), _day, "first day at or above the threshold (missing: never)", _never, _first, _or_never
     ),
+    "rises": Reducer(
+        "continuous", ("threshold",), _one, "times that the value rose to the threshold", _rises_first, _rises, _total
+    ),
     "value_on_day": Reducer("visit", ("day",), _same, "value on a day, before that day's dose", _pick_first, _pick, _total),
     "weeks_of_response": Reducer(
         "visit", ("threshold", "below", "rescue_weeks"), _one, "visits in the window at or above the threshold",
@@ -224,6 +291,14 @@ REDUCERS: Mapping[str, Reducer] = {
     "response": Reducer(
         "visit", ("threshold", "needed", "below", "rescue_weeks", "allow_rescue"), _one,
         "1 where enough visits in the window are at or above the threshold", _response_first, _response, _responder
+    ),
+    "stable_response": Reducer(
+        "ledger", ("threshold", "needed", "within", "below", "rescue_weeks", "allow_rescue"), _one,
+        "1 where enough visits in the window are at or above the threshold, on a dose that hardly changes",
+        _stable_first, _stable, _stable_responder
+    ),
+    "doses_near_mode": Reducer(
+        "ledger", ("step", "within"), _one, "share of the doses that are near the most frequent one", _no_bins, _bins, _near_mode
     ),
     "cumulative_dose": Reducer("dose", (), _same, "amount given", _zero, _dose, _total),
     "doses_given": Reducer("dose", (), _one, "boluses (tablets, injections) given", _zero, _given, _total),

@@ -313,7 +313,7 @@ def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slope
     bolus: Scalar = 0.0
     kind = REDUCERS[r.reducer].kind
     if kind == "ledger":
-        ends: Any = (0.0,) * 4
+        ends: Any = (0.0, 0.0, 0.0 if visit is None else visit.seen, 0.0)
     elif kind == "dose":
         given = sum((scale[c] * (part.dose[c] + part.rate[c] * part.length) for c in r.columns), 0.0 * carry[0])
         bolus = sum((scale[c] * part.dose[c] for c in r.columns), 0.0 * carry[0])
@@ -324,7 +324,10 @@ def _seen(plan: Plan, r: Reduction, i: int, carry: Any, part: Part, start: Slope
         ends = (start[0][o], start[1][o], last, end[1][o])
     v0, d0, v1, d1 = ends
     found = Seen(part.start, part.length, v0, d0, v1, d1, part.inside[i], part.pick[i], given, bolus=bolus)
-    return found if visit is None else found._replace(rescued=visit.memory.rescued, rescues=visit.memory.rescues)
+    if visit is None:
+        return found
+    memory = visit.memory
+    return found._replace(rescued=memory.rescued, rescues=memory.rescues, prescribed=policy.prescribed(memory))
 
 
 def finish(

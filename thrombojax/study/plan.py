@@ -24,6 +24,7 @@ from thrombojax.solve import engine
 from thrombojax.solve.pieces import Clinic
 from thrombojax.store.layout import Layout
 from thrombojax.study import event_table, people, virtual_patients
+from thrombojax.study import reducers as asks
 from thrombojax.study.catalogue import Catalogue, check_against, resolve
 from thrombojax.study.file_layout import OBSERVED, Shape, layout
 from thrombojax.study.schema import Study
@@ -122,12 +123,14 @@ def catalogue(source: registry.Source) -> Catalogue:
     )
 
 
+def not_of_factors(study: Study) -> Problem:
+    return Problem(study.at("sensitivity"), "is what `thrombojax sensitivity` runs; this needs a study without it")
+
+
 def make(study: Study, model_file: str | None = None) -> Plan:
     """The plan of a study; every name that the model does not have is reported at once."""
     if study.sensitivity is not None and study.patients.n is None:
-        raise InputError(
-            Problem(study.at("sensitivity"), "is what `thrombojax sensitivity` runs; this needs a study without it")
-        )
+        raise InputError(not_of_factors(study))
     source = registry.Source(study.head.model, study.head.parameter_set, model_file)
     known = catalogue(source)
     problems = check_against(study, known)
@@ -248,7 +251,7 @@ def _endpoint(study: Study, i: int, known: Catalogue) -> Endpoint:
     visits: tuple[float, ...] = ()
     if e.reducer == "value_on_day":
         visits = (float(numbers["day"]),)
-    elif REDUCERS[e.reducer].kind == "visit":
+    elif asks.REDUCERS[e.reducer].visits:
         visits = tuple(t for t in study.visit_days if e.start <= t <= end)
     observable = resolve(e.observable, known.observables) or e.observable
     return Endpoint(e.name, e.reducer, observable, e.start, end, numbers, e.drug, visits, e.relative or "")

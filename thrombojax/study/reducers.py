@@ -31,6 +31,7 @@ REDUCERS: dict[str, Asks] = {
     "mean": Asks("time average over the window"),
     "fraction_in_band": Asks("fraction of the window spent from `low` to `high`", ("low", "high")),
     "first_day_at_or_above": Asks("first day at or above `threshold`", ("threshold",)),
+    "rises": Asks("times that the value rose to `threshold`", ("threshold",)),
     "value_on_day": Asks("value on `day`", ("day",), window=False),
     "weeks_of_response": Asks(
         "visits in the window at or above `threshold`, in weeks",
@@ -43,6 +44,21 @@ REDUCERS: dict[str, Asks] = {
         ("threshold", "needed"),
         may=("below", "rescue_weeks", "allow_rescue"),
         visits=True,
+    ),
+    "stable_response": Asks(
+        "1 where also the policy's doses in the window differ by at most `within`, else 0",
+        ("threshold", "needed", "within"),
+        observable=False,
+        may=("below", "rescue_weeks", "allow_rescue"),
+        visits=True,
+        policy=True,
+    ),
+    "doses_near_mode": Asks(
+        "share of the policy's doses in the window that are within `within` of the most frequent one, in steps of `step`",
+        ("step", "within"),
+        observable=False,
+        visits=True,
+        policy=True,
     ),
     "cumulative_dose": Asks("amount of `drug` given in the window", ("drug",), observable=False),
     "doses_given": Asks("boluses (tablets, injections) of `drug` in the window", ("drug",), observable=False),
@@ -60,7 +76,19 @@ REDUCERS: dict[str, Asks] = {
     "last_dose": _ledger("dose or level at the end"),
 }
 
-NUMBERS = ("low", "high", "threshold", "day", "drug", "needed", "below", "rescue_weeks", "allow_rescue")
+NUMBERS = (
+    "low",
+    "high",
+    "threshold",
+    "day",
+    "drug",
+    "needed",
+    "below",
+    "rescue_weeks",
+    "allow_rescue",
+    "within",
+    "step",
+)
 """Keys that belong to some reducer and not to others."""
-YES_NO = ("response", "rescued")
+YES_NO = ("response", "stable_response", "rescued")
 """Reducers whose value is 1 or 0: a share of patients."""

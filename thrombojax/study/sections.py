@@ -323,6 +323,8 @@ class Endpoint(_Section):
     needed: Number | None = Field(None, ge=1, description="a number of visits from 1")
     below: Number | None = Field(None, description=_A_NUMBER)
     rescue_weeks: Number | None = Field(None, ge=0, le=5000, description="a number of weeks from 0 to 5000")
+    within: Number | None = Field(None, ge=0, description="a difference of doses from 0")
+    step: Number | None = Field(None, gt=0, description="a step of the dose above 0")
     allow_rescue: bool | None = Field(None, description="true or false")
     relative: Literal["ratio", "change"] | None = Field(
         None, description="ratio or change, against the patient's own value before any dose"

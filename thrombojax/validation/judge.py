@@ -181,6 +181,10 @@ def _values(file: h5py.File, study: Study, target: Target, endpoint: str, arm: s
     if reducer == "first_day_at_or_above":
         solved = _cell(file, "status", target, arm) == engine.OK
         found = np.where(np.isnan(found) & solved, np.inf, found)
+    if target.over is not None:
+        found = found / _cell(file, target.over, target, arm)
+    if target.among is not None:
+        found = np.where(_cell(file, target.among, target, arm) > 0.5, found, np.nan)
     return found
 
 

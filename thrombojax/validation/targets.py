@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.study import schema, tables
 from thrombojax.study.messages import keys, problems, shown
+from thrombojax.study.reducers import YES_NO
 from thrombojax.study.schema import Study
 
 HERE = Path(__file__).parent
@@ -25,8 +26,8 @@ KINDS = ("reference", "clinical", "mechanistic")
 STATISTICS = ("value", "mean", "median", "sd", "cv", "p5", "p95", "share", "share_at_or_above", "share_below")
 ALONE: Mapping[str, tuple[str, ...]] = {
     "endpoint": ("column",),
-    "signature": ("arm", "at", "against", "minus", "patient", "statistic"),
-    "cohort": ("arm", "at", "against", "minus", "patient"),
+    "signature": ("arm", "at", "against", "minus", "over", "among", "patient", "statistic"),
+    "cohort": ("arm", "at", "against", "minus", "over", "among", "patient"),
 }
 """Where a number may be found, one of them for each target; and the keys that do not go with it."""
 REFERENCE_ERROR = 1e-6
@@ -58,8 +59,9 @@ class Missed(_Section):
 
 
 class Target(_Section):
-    """[[target]]. at: value of each axis; against, minus: an arm, an endpoint whose number is taken off; times: factor from the
-    study's unit to the paper's; published: None where only a direction is; recalled: not read in the source, shown but not
+    """[[target]]. at: value of each axis; against, minus: an arm, an endpoint whose number is taken off; over: an endpoint that
+    each patient's value is divided by; among: an endpoint of yes and no, the patients with yes alone count; times: factor from
+    the study's unit to the paper's; published: None where only a direction is; recalled: not read in the source, shown but not
     counted."""
 
     name: Text = Field(description="what was measured")
@@ -73,6 +75,8 @@ class Target(_Section):
     threshold: float | None = Field(None, description="a number")
     against: Text | None = Field(None, description="an arm of the study")
     minus: Text | None = Field(None, description="an endpoint of the study")
+    over: Text | None = Field(None, description="an endpoint of the study")
+    among: Text | None = Field(None, description="an endpoint of the study that is yes or no")
     patient: Text | None = Field(None, description="an id of the patient table")
     times: float = Field(1.0, description="a number")
     unit: Annotated[str, Field(max_length=40)] = Field("", description="a unit")
@@ -258,9 +262,11 @@ def _endpoint(target: Target, study: Study) -> list[Problem]:
     found = []
     if target.arm is None and len(arms) > 1:
         found.append(Problem("arm", f"is missing; allowed: {', '.join(arms)}"))
-    given = [("endpoint", "endpoint", target.endpoint or "", [e.name for e in study.endpoints])]
-    if target.minus is not None:
-        given.append(("minus", "endpoint", target.minus, [e.name for e in study.endpoints]))
+    own = [e.name for e in study.endpoints]
+    given = [("endpoint", "endpoint", target.endpoint or "", own)]
+    yes_no = [e.name for e in study.endpoints if e.reducer in YES_NO]
+    others = (("minus", target.minus, own), ("over", target.over, own), ("among", target.among, yes_no))
+    given += [(key, "endpoint", name, known) for key, name, known in others if name is not None]
     given += [(key, "arm", name, arms) for key, name in (("arm", target.arm), ("against", target.against)) if name]
     found += [unknown(key, kind, name or "", known) for key, kind, name, known in given if name not in known]
     axes = {axis.name: axis.points for axis in study.axes if len(axis.points) > 1}
