@@ -138,7 +138,7 @@ def test_enumeration_is_exact_for_each():
 
 
 def test_searches_end_where_no_neighbour_is_better():
-    """Convex costs with a ridge, too many combinations to try: for each patient by itself, and the minimum where there is no ridge."""
+    """Convex costs, too many combinations to try: the minimum where decisions are apart, and each patient by itself."""
     rng = np.random.default_rng(4)
     centre, of = rng.uniform(0.0, 9.0, (4, N)), [np.arange(10.0)] * 4
     asked = []
@@ -165,25 +165,25 @@ def test_searches_end_where_no_neighbour_is_better():
 
 
 def test_a_plan_does_not_depend_on_who_else_is_there():
-    """To the bit: relaxed, with multipliers and evaluations, and in real doses; others go first, take longer, or are not there."""
+    """To the bit: relaxed, with multipliers and evaluations, and in real doses."""
     of = sampled((*pk.ENDS, pk.DRUG))
     goals, limits = (Goal("amount", 1.0, 0.01),), tuple(Limit(e.name, pk.TARGET, True) for e in pk.ENDS)
     d, f = of.own.course.decisions, of.smooth(goals, limits)
-    levels = [np.arange(0.0, 61.0)] * pk.WEEKS
+    levels = [np.arange(0.0, 61.0, 5.0)] * pk.WEEKS
 
     def plans_of(who):
         g = lambda x, mine: f(x, jnp.where(mine >= 0, jnp.asarray(who)[mine], -1))  # noqa: E731
         few = Few(of, who)
-        found = lockstep.descend(g, d.low, d.high, np.tile(d.start[:, None], len(who)), most=60, tolerance=1e-6)
+        found = lockstep.descend(g, d.low, d.high, np.tile(d.start[:, None], len(who)), most=20, tolerance=1e-6)
         return found, individual._real(few, goals, limits, found, d.start, levels, lambda text: None)[0]
 
     together, real = plans_of(np.arange(N))
     assert len(set(together.evaluations.tolist())) > 1
-    for who in (np.array([3]), np.array([4, 1])):
-        alone, its_real = plans_of(who)
-        for name in ("x", "objective", "excess", "multipliers", "norm", "converged", "evaluations"):
-            np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[..., who])
-        np.testing.assert_array_equal(its_real, real[:, who])
+    who = np.array([4, 1])
+    alone, its_real = plans_of(who)
+    for name in ("x", "objective", "excess", "multipliers", "norm", "converged", "evaluations"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[..., who])
+    np.testing.assert_array_equal(its_real, real[:, who])
 
 
 ENDS = (

@@ -68,11 +68,11 @@ def search(
 def search_each(
     merit: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray, of: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Many problems at once: x `[k, patient]`, merit (x `[k, pair]`, patient `[pair]`) -> `[pair]`; the plan of each in real doses.
+    """Many problems at once: x `[k, patient]`, merit (x `[k, pair]`, patient `[pair]`) -> `[pair]`; plans in real doses.
 
-    As `search` for each of them: exact where there are at most MOST_EACH combinations, else no neighbour is better. A patient looks
-    along one direction after the other, both ways, and stays with one that helps; it is done when none of them has. It is then
-    not asked again, and what it is asked does not depend on the others.
+    As `search` for each of them: exact where there are at most MOST_EACH combinations, else no neighbour is better. A patient
+    looks along one direction after the other, both ways, and stays with one that helps; it is done when none has. It is then not
+    asked again, and what it is asked does not depend on the others.
     """
     k, n = x.shape
     size = np.array([len(v) for v in of])[:, None]

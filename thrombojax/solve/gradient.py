@@ -75,8 +75,8 @@ def solve(
     State of `[patient]`, in place of the cohort's (which does not follow the parameters). backend: `cuda`, `native`, or `auto`:
     GPUs where there are any. memory: bytes for the way back. rows: the patients of the cohort that are solved, in that order, in
     place of all; may be traced, so that one program serves any selection of one size; below 0: nobody, which costs nothing.
-    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path
-    (`solve.xla.trajectory` differentiates everywhere).
+    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises CannotTranslate or
+    NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
     """
     dtype = engine.dtype_of(precision)
     tableau = method(model)
