@@ -375,6 +375,7 @@ def test_a_study_runs_and_its_file_opens(tmp_path, capsys):
         ("romiplostim 3 ug/kg sc", "romiplostim 3 U sc", ["unit of romiplostim sc", "'U'"]),
         ("samples = 8", "samples = 1", ["optimise.samples: given 1; allowed: a whole number from 2"]),
         ("hold = 14", "hold = 14\nmove = 2", ["optimise.move: does not go with [events]"]),
+        ("hold = 14", "hold = 14\nmini_batches = true", ["optimise.mini_batches: does not go with [events]"]),
         ("hold = 14", 'hold = 14\narm = "a"', ["optimise.arm: does not go with [events]"]),
         ("hold = 14", "hold = 14\nlow = 20", ["optimise.high: given 10; allowed: more than low = 20"]),
         ('maximise = "band"', 'maximise = "bad"', ["objective[1].maximise", "did you mean 'band'"]),
