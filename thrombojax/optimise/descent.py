@@ -20,7 +20,9 @@ from thrombojax.errors import RunError
 MEMORY = 10
 ARMIJO = 1e-4
 GROWTH = 4.0
-"""Of the penalty where the violation has not halved."""
+"""Of the penalty where a violation is not small enough beside that of the round before."""
+QUARTER = 0.25
+"""Small enough: at a half, the chance constraint of the chemotherapy schedule took more rounds than there are."""
 HELD = 1e-3
 """Excess of a constraint, over its scale, that counts as none."""
 
@@ -200,7 +202,7 @@ def descend(
         updated = np.maximum(multipliers + penalty * excess, 0.0)
         if np.any(updated != multipliers):  # another function: what was learnt of its curvature goes
             multipliers, pairs = updated, []
-        if violation > 0.5 * before:
+        if violation > QUARTER * before:
             penalty *= GROWTH
         before = violation
     if whole.best is None:
