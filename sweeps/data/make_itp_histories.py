@@ -1,9 +1,12 @@
 """Makes itp-histories.csv, a NONMEM-style event table: `.venv/bin/python sweeps/data/make_itp_histories.py`.
 
+Other tables of its kind: `--patients N --seed S --out FILE`.
+
 No trial's data: the first eight weeks of 60 virtual adults with chronic ITP under the US label of romiplostim, by this package's
 own model, with its errors of counting and the fluctuation of the disease. So the truth is known; the fits are not told.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -13,17 +16,17 @@ import thrombojax as tj
 
 OUT = Path(__file__).with_name("itp-histories.csv")
 WEEKS = 8
-STUDY = f"""
+STUDY = """
 schema = 1
 [study]
 name = "histories"
-seed = 77
-days = {7 * WEEKS + 1}
+seed = {seed}
+days = {days}
 placebo = false
 [patients]
 cohort = "itp"
 entry = "platelets < 30"
-n = 60
+n = {patients}
 [[arm]]
 name = "US label"
 policy = {{ drug = "romiplostim", label = "US label, adults with ITP" }}
@@ -36,9 +39,15 @@ ledger = true
 
 
 def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--patients", type=int, default=60)
+    ask.add_argument("--seed", type=int, default=77)
+    ask.add_argument("--out", type=Path, default=OUT)
+    given = ask.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study.toml"
-        study.write_text(STUDY, encoding="utf-8")
+        text = STUDY.format(patients=given.patients, seed=given.seed, days=7 * WEEKS + 1)
+        study.write_text(text, encoding="utf-8")
         found = tj.run(study, Path(folder) / "out.h5")
         path = getattr(found, "path", Path(folder) / "out.h5")
         import xarray
@@ -54,8 +63,8 @@ def main() -> None:
                 rows.append(f"{k + 1},{day:g},0,.,{seen:.4g},{weight[k]:.3g}")
             if dose > 0 and v < WEEKS:
                 rows.append(f"{k + 1},{day:g},1,{dose * weight[k]:.4g},.,{weight[k]:.3g}")
-    OUT.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    print(f"{OUT.name}: {len(weight)} patients, {len(rows) - 2} records")
+    given.out.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    print(f"{given.out.name}: {len(weight)} patients, {len(rows) - 2} records")
 
 
 if __name__ == "__main__":

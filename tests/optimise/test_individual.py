@@ -1,6 +1,7 @@
 """Plans of patients' own: gradients, problems whose answer is known for each patient, truth that plans are to find, bad input."""
 
 import itertools
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from thrombojax.study.schema import load
 
 pytestmark = pytest.mark.xdist_group("optimise")
 N = 5
+EVERY = np.arange(N)
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +60,10 @@ def sampled(ends=pk.ENDS, high=60.0, samples=1):
 
 
 def squares(of, weights):
-    def f(x):
-        found = of.own.smooth(of.of_each(x))
+    def f(x, who):
+        found = of.own.smooth(of.of_each(x), of.rows(who))
         loss = sum(w * (found[e.name] - pk.TARGET) ** 2 for w, e in zip(weights, pk.ENDS, strict=True))
-        return loss, jnp.zeros((0, N))
+        return loss, jnp.zeros((0, x.shape[1]))
 
     return f
 
@@ -97,7 +99,7 @@ def test_the_least_drug_that_keeps_each_patients_troughs():
     np.testing.assert_allclose(of.exact(best, goals, limits).kept, pk.TARGET, rtol=1e-3)
     levels = [np.arange(0.0, 61.0)] * pk.WEEKS
     x, _, tried = individual._real(of, goals, limits, found, found.x.mean(axis=1), levels, lambda text: None)
-    assert tried > 1
+    assert tried.min() > 1
     assert of.exact(x, goals, limits).excess(limits).max() <= 1e-9
     for k in range(N):
         less = [np.array(y) for y in itertools.product(*(range(max(int(v) - 2, 0), int(v) + 1) for v in x[:, k]))]
@@ -105,17 +107,83 @@ def test_the_least_drug_that_keeps_each_patients_troughs():
         assert min(y.sum() for y in kept) == pytest.approx(x[:, k].sum())
 
 
+@dataclass
+class Few:
+    """Some patients of a batch, as if there were no others."""
+
+    of: Sampled
+    among: np.ndarray
+
+    @property
+    def patients(self):
+        return len(self.among)
+
+    def exact(self, x, goals, limits, who=None):
+        return self.of.exact(x, goals, limits, who=self.among if who is None else self.among[who])
+
+
 def test_enumeration_is_exact_for_each():
     rng = np.random.default_rng(3)
     cost = rng.normal(size=(3, 4, N))
     of = [np.arange(4.0)] * 3
 
-    def merit(x):
-        return sum(cost[i, x[i].astype(int), np.arange(N)] for i in range(3)) + 0.1 * x[0] * x[1] * x[2]
+    def merit(x, who):
+        return sum(cost[i, x[i].astype(int), who] for i in range(3)) + 0.1 * x[0] * x[1] * x[2]
 
     found = discrete.search_each(merit, np.full((3, N), 1.2), of)
-    every = np.stack([merit(np.tile(np.array(p, float)[:, None], N)) for p in itertools.product(range(4), repeat=3)])
-    np.testing.assert_array_equal(merit(found), every.min(axis=0))
+    every = np.stack(
+        [merit(np.tile(np.array(p, float)[:, None], N), EVERY) for p in itertools.product(range(4), repeat=3)]
+    )
+    np.testing.assert_array_equal(merit(found, EVERY), every.min(axis=0))
+
+
+def test_searches_end_where_no_neighbour_is_better():
+    """Convex costs, too many combinations to try: the minimum where decisions are apart, and each patient by itself."""
+    rng = np.random.default_rng(4)
+    centre, of = rng.uniform(0.0, 9.0, (4, N)), [np.arange(10.0)] * 4
+    asked = []
+
+    def merit(ridge):
+        def f(x, who):
+            asked.append(len(who))
+            return np.sum((x - centre[:, who]) ** 2, axis=0) + ridge * np.sum(x - centre[:, who], axis=0) ** 2
+
+        return f
+
+    found = discrete.search_each(merit(0.0), np.full((4, N), 5.0), of)
+    np.testing.assert_array_equal(found, np.round(centre))
+    assert asked[-1] < asked[1]  # those who are done are not asked
+    ridge = merit(3.0)
+    found = discrete.search_each(ridge, np.full((4, N), 5.0), of)
+    for step in discrete._steps(4):
+        there = found + step[:, None]
+        inside = np.all((there >= 0) & (there <= 9), axis=0)
+        assert np.all(~inside | (ridge(there, EVERY) >= ridge(found, EVERY) - 1e-12))
+    for k in range(N):
+        alone = discrete.search_each(lambda x, who, k=k: ridge(x, who + k), np.full((4, 1), 5.0), of)
+        np.testing.assert_array_equal(alone[:, 0], found[:, k])
+
+
+def test_a_plan_does_not_depend_on_who_else_is_there():
+    """To the bit: relaxed, with multipliers and evaluations, and in real doses."""
+    of = sampled((*pk.ENDS, pk.DRUG))
+    goals, limits = (Goal("amount", 1.0, 0.01),), tuple(Limit(e.name, pk.TARGET, True) for e in pk.ENDS)
+    d, f = of.own.course.decisions, of.smooth(goals, limits)
+    levels = [np.arange(0.0, 61.0, 5.0)] * pk.WEEKS
+
+    def plans_of(who):
+        g = lambda x, mine: f(x, jnp.where(mine >= 0, jnp.asarray(who)[mine], -1))  # noqa: E731
+        few = Few(of, who)
+        found = lockstep.descend(g, d.low, d.high, np.tile(d.start[:, None], len(who)), most=20, tolerance=1e-6)
+        return found, individual._real(few, goals, limits, found, d.start, levels, lambda text: None)[0]
+
+    together, real = plans_of(np.arange(N))
+    assert len(set(together.evaluations.tolist())) > 1
+    who = np.array([4, 1])
+    alone, its_real = plans_of(who)
+    for name in ("x", "objective", "excess", "multipliers", "norm", "converged", "evaluations"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[..., who])
+    np.testing.assert_array_equal(its_real, real[:, who])
 
 
 ENDS = (
@@ -136,7 +204,7 @@ def test_gradients_are_each_patients_own():
     of = sampled(ENDS)
     f = of.smooth(GOALS, LIMITS)
     x = np.random.default_rng(5).uniform(0.5, 30.0, (pk.WEEKS, N))
-    total = jax.jit(lambda x: (lambda out: out[0] + jnp.sum(out[1], axis=0))(f(x)))
+    total = jax.jit(lambda x: (lambda out: out[0] + jnp.sum(out[1], axis=0))(f(x, EVERY)))
     slope = jax.jit(jax.grad(lambda x: jnp.sum(total(x))))(x)
     d = np.random.default_rng(6).normal(size=x.shape)
     h = 1e-5
@@ -307,6 +375,7 @@ def test_a_study_runs_and_its_file_opens(tmp_path, capsys):
         ("romiplostim 3 ug/kg sc", "romiplostim 3 U sc", ["unit of romiplostim sc", "'U'"]),
         ("samples = 8", "samples = 1", ["optimise.samples: given 1; allowed: a whole number from 2"]),
         ("hold = 14", "hold = 14\nmove = 2", ["optimise.move: does not go with [events]"]),
+        ("hold = 14", "hold = 14\nmini_batches = true", ["optimise.mini_batches: does not go with [events]"]),
         ("hold = 14", 'hold = 14\narm = "a"', ["optimise.arm: does not go with [events]"]),
         ("hold = 14", "hold = 14\nlow = 20", ["optimise.high: given 10; allowed: more than low = 20"]),
         ('maximise = "band"', 'maximise = "bad"', ["objective[1].maximise", "did you mean 'band'"]),

@@ -13,7 +13,7 @@ from thrombojax.codegen import build
 from thrombojax.errors import RunError
 from thrombojax.optimise import descent, discrete, objective
 from thrombojax.optimise.descent import Settings
-from thrombojax.optimise.problem import Goal, Limit
+from thrombojax.optimise.problem import Goal, Limit, population
 
 pytestmark = pytest.mark.xdist_group("optimise")
 
@@ -148,3 +148,60 @@ def test_an_infeasible_constraint_ends_with_the_least_violation():
     # Everything there is on day 0, and still too little.
     assert found.x[0] == pytest.approx(20.0, rel=1e-3)
     assert found.excess[0] == pytest.approx(1.0 - 20.0 * np.exp(-7 * pk.K) / pk.V / 10.0, rel=1e-3)
+
+
+def people(n):
+    patients = pk.Patients(pk.SOURCE, n).replace({"elimination": np.linspace(0.2, 0.5, n)})
+    return population(patients, ("drug",), (*pk.ENDS, pk.DRUG))
+
+
+GOALS = [Goal("trough2", 1.0, 1.0, 0.5), Goal("amount", 1.0, 0.01)]
+LIMITS = [Limit("trough3", 4.0, True, 0.5)]
+
+
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_an_objective_of_some_patients_is_that_of_them_alone(backend):
+    """Value, excesses and gradient; one program for every choice of as many."""
+    whole, traced = people(6), []
+    f = objective.objective(pk.dosing(GOALS, LIMITS, whole, backend=backend))
+    alone = objective.objective(pk.dosing(GOALS, LIMITS, whole.first(3), backend=backend))
+
+    def total(x, *rows):
+        traced.append(rows)
+        value, excess = f(x, *rows)
+        return value + jnp.sum(excess), (value, excess)
+
+    x, run = jnp.array([9.0, 3.0, 14.0, 6.0]), jax.jit(jax.value_and_grad(total, has_aux=True))
+    found = run(x, np.array([0, 1, 2]))
+    expected = jax.value_and_grad(lambda x: (lambda v, e: (v + jnp.sum(e), (v, e)))(*alone(x)), has_aux=True)(x)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    assert float(run(x, np.array([3, 4, 5]))[0][0]) != float(found[0][0])
+    assert len(traced) == 1
+
+
+def test_mini_batches_ask_everybody_and_starts_are_compared_on_the_same():
+    """Steps of Adam on other patients each: their mean is that of all, so the minimum is found; subsets are those of the seed."""
+    target, asked = np.linspace(0.2, 0.8, 12), []
+
+    def f(x, rows=None):
+        jax.debug.callback(lambda rows: asked.append(np.asarray(rows)), np.arange(12) if rows is None else rows)
+        return jnp.mean((x[0] - (target if rows is None else jnp.asarray(target)[rows])) ** 2), jnp.zeros(0)
+
+    def some(x):
+        return jnp.mean((x[0] - target[:4]) ** 2), jnp.zeros(0)
+
+    first = descent.subsets(12, 5, 1)
+    two = [next(first) for _ in range(2)]
+    assert len(np.unique(np.concatenate(two))) == 10
+    again = descent.subsets(12, 5, 1)
+    assert all(np.array_equal(next(again), mine) for mine in two)
+    settings = Settings(2, 60, 0, 1e-9, mini_batches=True)
+    box = np.zeros(1), np.ones(1), np.array([0.9])
+    found = descent.descend(f, some, *box, settings, sizes=(12, 4))
+    jax.effects_barrier()
+    steps = [rows for rows in asked if len(rows) == 4]
+    assert len(steps) >= 120
+    assert set(np.concatenate(steps[:3]).tolist()) == set(range(12))
+    assert found.x[0] == pytest.approx(target.mean(), abs=0.02)
+    assert found.starts == pytest.approx(np.mean((found.x[0] - target[:4]) ** 2), abs=0.01)

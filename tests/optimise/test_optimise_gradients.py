@@ -119,7 +119,9 @@ def test_every_study_of_individual_plans(name):
     of = individual.sampled(study, plan, fits, rows, course, individual._starts(study, plan), plan.endpoints, 3, 1)
     f, d = of.smooth(goals, limits), course.decisions
     x = d.low[:, None] + (d.high - d.low)[:, None] * np.random.default_rng(7).uniform(0.05, 0.5, (d.k, len(rows)))
-    agree(lambda flat: (lambda out: (jnp.sum(out[0]), out[1]))(f(flat.reshape(x.shape))), x.ravel())
+    agree(
+        lambda flat: (lambda out: (jnp.sum(out[0]), out[1]))(f(flat.reshape(x.shape), np.arange(len(rows)))), x.ravel()
+    )
 
 
 WANTED = {

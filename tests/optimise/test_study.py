@@ -215,6 +215,7 @@ KEYS = f"high = 3\ndoses = [0, 1, 2, 3]\n{REST}"
          ["optimise.dose[2].drug: 'pf4' is given twice"]),
         ("high = 3\n", "high = 3\nsamples = 9\n", ["optimise.samples: is of individual plans"]),
         ('arm = "romiplostim"\nhigh', "high", ["optimise.arm: is missing"]),
+        ("holdout = 40", "holdout = 40\nmini_batches = 3", ["optimise.mini_batches: given 3; allowed: true or false"]),
         ("holdout = 40", "holdout = 40\nseed = 1", ["optimise.seed", "needed: another"]),
         ("holdout = 40", 'holdout = 40\n[[optimise.number]]\nname = "start"\nlow = 1\nhigh = 2', ["needs a policy"]),
         ('reducer = "peak"', 'reducer = "peak_day"', ["peak_day has no smooth twin"]),

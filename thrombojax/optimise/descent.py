@@ -1,12 +1,12 @@
-"""The optimiser: projected Adam from many starts on some patients, then a projected L-BFGS on all; constraints by an augmented
-Lagrangian.
+"""The optimiser: projected Adam from many starts, on some patients or on others at each step, then a projected L-BFGS on all;
+constraints by an augmented Lagrangian.
 
 Decisions are scaled to [0, 1]. L-BFGS is in two metrics (Bertsekas 1982): what a bound holds is left out of the direction, the
 rest moves along the quasi-Newton direction and is projected, with backtracking.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,9 @@ from thrombojax.errors import RunError
 MEMORY = 10
 ARMIJO = 1e-4
 GROWTH = 4.0
-"""Of the penalty where the violation has not halved."""
+"""Of the penalty where a violation is not small enough beside that of the round before."""
+QUARTER = 0.25
+"""Small enough: at a half, the chance constraint of the chemotherapy schedule took more rounds than there are."""
 HELD = 1e-3
 """Excess of a constraint, over its scale, that counts as none."""
 
@@ -66,7 +68,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Settings:
-    """starts: of Adam; steps: of each; polish: most iterations of L-BFGS, for all rounds of the Lagrangian together."""
+    """starts: of Adam; steps: of each; polish: most iterations of L-BFGS, for all rounds of the Lagrangian together.
+    mini_batches: each step of Adam is on other patients."""
 
     starts: int = 3
     steps: int = 60
@@ -76,6 +79,7 @@ class Settings:
     rounds: int = 8
     seed: int = 1
     forward: bool = False
+    mini_batches: bool = False
 
 
 class _Lagrangian:
@@ -83,7 +87,7 @@ class _Lagrangian:
 
     def __init__(
         self,
-        f: Callable[[Any], tuple[Any, Any]],
+        f: Callable[..., tuple[Any, Any]],
         low: np.ndarray,
         high: np.ndarray,
         trace: Trace,
@@ -94,14 +98,14 @@ class _Lagrangian:
         self.trace, self.began, self.phase = trace, began, "adam"
         self.best: tuple[tuple[float, float], np.ndarray] | None = None
 
-        def whole(u: Any, multipliers: Any, penalty: Any) -> Any:
-            value, excess = f(self.low + self.span * u)
+        def whole(u: Any, multipliers: Any, penalty: Any, *rows: Any) -> Any:
+            value, excess = f(self.low + self.span * u, *rows)
             shifted = jnp.maximum(excess + multipliers / penalty, 0.0)
             return value + 0.5 * penalty * jnp.sum(shifted**2 - (multipliers / penalty) ** 2), (value, excess)
 
-        def ahead(u: Any, multipliers: Any, penalty: Any) -> Any:
+        def ahead(u: Any, *given: Any) -> Any:
             def twice(u: Any) -> Any:
-                out = whole(u, multipliers, penalty)
+                out = whole(u, *given)
                 return out[0], out
 
             slope, out = jax.jacfwd(twice, has_aux=True)(u)
@@ -111,9 +115,9 @@ class _Lagrangian:
         self._value = jax.jit(whole)
 
     def __call__(
-        self, u: np.ndarray, multipliers: np.ndarray, penalty: float
+        self, u: np.ndarray, multipliers: np.ndarray, penalty: float, *rows: np.ndarray
     ) -> tuple[float, np.ndarray, float, np.ndarray]:
-        (total, (value, excess)), slope = self._grad(jnp.asarray(u), jnp.asarray(multipliers), penalty)
+        (total, (value, excess)), slope = self._grad(jnp.asarray(u), jnp.asarray(multipliers), penalty, *rows)
         g = np.asarray(slope, float)
         if not (np.isfinite(float(total)) and np.isfinite(g).all()):
             at = ", ".join(f"{v:.4g}" for v in self.low + self.span * u)
@@ -136,15 +140,17 @@ def projected(u: np.ndarray, g: np.ndarray) -> float:
 
 
 def descend(
-    f: Callable[[Any], tuple[Any, Any]],
+    f: Callable[..., tuple[Any, Any]],
     rough: Callable[[Any], tuple[Any, Any]],
     low: np.ndarray,
     high: np.ndarray,
     start: np.ndarray,
     settings: Settings,
     say: Callable[[str], None] = lambda text: None,
+    sizes: tuple[int, int] | None = None,
 ) -> Found:
-    """f, rough: x -> (objective, excesses), of all patients and of some.
+    """f, rough: x -> (objective, excesses), of all patients and of some; sizes: how many these are, for mini-batches, where f is
+    asked as (x, patients). Starts are compared on the same patients.
 
     Where an objective is not finite the best plan before that is what is found, with its trouble; RunError where there is none.
     """
@@ -158,11 +164,16 @@ def descend(
         np.linspace(0.1, 0.9, max(settings.starts - 1, 1)))][: settings.starts - 1]  # fmt: skip
     some = _Lagrangian(rough, low, high, trace, began, settings.forward)
     multipliers, penalty = np.zeros(m), 10.0
+    drawn = _Lagrangian(f, low, high, trace, began, settings.forward) if settings.mini_batches and sizes else None
     ends, troubles = [], list[str]()
     for i, u in enumerate([first, *others]):
         say(f"start {i + 1} of {settings.starts}")
         try:
-            ends.append(_adam(some, u, multipliers, penalty, settings))
+            if drawn is not None and sizes is not None:
+                rows = subsets(*sizes, settings.seed + i)
+                ends.append(_stochastic(drawn, some, u, multipliers, penalty, settings, rows))
+            else:
+                ends.append(_adam(some, u, multipliers, penalty, settings))
         except RunError as error:
             troubles.append(f"start {i + 1}: {error}")
     if not ends:
@@ -191,7 +202,7 @@ def descend(
         updated = np.maximum(multipliers + penalty * excess, 0.0)
         if np.any(updated != multipliers):  # another function: what was learnt of its curvature goes
             multipliers, pairs = updated, []
-        if violation > 0.5 * before:
+        if violation > QUARTER * before:
             penalty *= GROWTH
         before = violation
     if whole.best is None:
@@ -209,9 +220,8 @@ def descend(
 def _adam(
     f: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, settings: Settings
 ) -> tuple[float, np.ndarray]:
-    """(lowest value, where) of projected Adam, its rate falling by a cosine; it ends where the objective is not finite."""
-    rule = optax.adam(optax.cosine_decay_schedule(settings.rate, max(settings.steps, 1)))
-    state = rule.init(jnp.asarray(u))
+    """(lowest value, where) of projected Adam; it ends where the objective is not finite."""
+    go = _adaptive(u, settings)
     best = (np.inf, u)
     for _ in range(settings.steps):
         try:
@@ -223,10 +233,45 @@ def _adam(
         best = min(best, (total, u), key=lambda pair: pair[0])
         if projected(u, g) <= settings.tolerance:
             break
+        u = go(u, g)
+    return best if settings.steps else (f.value(u, multipliers, penalty), u)
+
+
+def _stochastic(
+    f: _Lagrangian, common: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, settings: Settings,
+    rows: Iterator[np.ndarray],
+) -> tuple[float, np.ndarray]:  # fmt: skip
+    """(value on the common patients, where) at the end of projected Adam on other patients at each step."""
+    go = _adaptive(u, settings)
+    for _ in range(settings.steps):
+        u = go(u, f(u, multipliers, penalty, next(rows))[1])
+    value = common.value(u, multipliers, penalty)
+    if not np.isfinite(value):
+        raise RunError("the objective is not finite where mini-batches ended")
+    return value, u
+
+
+def _adaptive(u: np.ndarray, settings: Settings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """(u, gradient) -> u after the next step of Adam, in the box; the rate falls by a cosine."""
+    rule = optax.adam(optax.cosine_decay_schedule(settings.rate, max(settings.steps, 1)))
+    state = rule.init(jnp.asarray(u))
+
+    def go(u: np.ndarray, g: np.ndarray) -> np.ndarray:
+        nonlocal state
         with jax.numpy_dtype_promotion("standard"):  # optax raises decay rates to whole powers
             step, state = rule.update(jnp.asarray(g), state)
-        u = np.clip(u + np.asarray(step, float), 0.0, 1.0)
-    return best if settings.steps else (f.value(u, multipliers, penalty), u)
+        return np.clip(u + np.asarray(step, float), 0.0, 1.0)
+
+    return go
+
+
+def subsets(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Without end: permutations of n patients, cut into subsets of one size; what is left of a permutation is not used."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(n)
+        for first in range(0, n - size + 1, size):
+            yield np.sort(order[first : first + size])
 
 
 Pair = tuple[np.ndarray, np.ndarray]

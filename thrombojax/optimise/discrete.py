@@ -65,46 +65,62 @@ def search(
     return Chosen(_values(of, here), at(here), rounded, "searched", len(known))
 
 
-def search_each(merit: Callable[[np.ndarray], np.ndarray], x: np.ndarray, of: Sequence[np.ndarray]) -> np.ndarray:
-    """Many problems at once: x `[k, patient]`, merit `[k, patient]` -> `[patient]`; the plan of each, in real doses.
+def search_each(
+    merit: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray, of: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Many problems at once: x `[k, patient]`, merit (x `[k, pair]`, patient `[pair]`) -> `[pair]`; plans in real doses.
 
-    As `search` for each of them: exact where there are at most MOST_EACH combinations, else no neighbour is better.
+    As `search` for each of them: exact where there are at most MOST_EACH combinations, else no neighbour is better. A patient
+    looks along one direction after the other, both ways, and stays with one that helps; it is done when none has. It is then not
+    asked again, and what it is asked does not depend on the others.
     """
     k, n = x.shape
+    size = np.array([len(v) for v in of])[:, None]
 
     def at(places: np.ndarray) -> np.ndarray:
         return np.stack([v[i] for v, i in zip(of, places, strict=True)])
 
+    def look(places: np.ndarray, who: np.ndarray) -> np.ndarray:
+        """Merits; infinite outside of the levels."""
+        value = np.full(len(who), np.inf)
+        inside = np.all((places >= 0) & (places < size), axis=0)
+        if inside.any():
+            value[inside] = merit(at(places[:, inside]), who[inside])
+        return value
+
     place = np.stack([np.argmin(np.abs(v[:, None] - row), axis=0) for v, row in zip(of, x, strict=True)])
-    best = merit(at(place))
-    size = np.array([len(v) for v in of])[:, None]
+    who = np.arange(n)
+    best = look(place, who)
     if np.prod(size, dtype=float) <= MOST_EACH:
         for few in itertools.product(*(range(len(v)) for v in of)):
             trial = np.tile(np.array(few)[:, None], n)
-            value = merit(at(trial))
+            value = look(trial, who)
             place, best = np.where(value < best, trial, place), np.minimum(value, best)
         return at(place)
-    steps, idle = _steps(k), 0
-    while idle < len(steps):
-        for step in steps:
-            moved = False
-            while True:  # on, as long as it helps anybody
-                trial = place + step[:, None]
-                inside = np.all((trial >= 0) & (trial < size), axis=0)
-                trial = np.where(inside, trial, place)
-                value = merit(at(trial)) if inside.any() else best
-                better = inside & (value < best - 1e-12)
-                if not better.any():
-                    break
-                place, best, moved = np.where(better, trial, place), np.where(better, value, best), True
-            idle = 0 if moved else idle + 1
-            if idle >= len(steps):
-                break
+    ways = np.stack(_steps(k)[::2])
+    way, idle = np.zeros(n, int), np.zeros(n, int)
+    for _ in range(MOST_LOOKS * len(ways)):
+        who = np.flatnonzero(idle < len(ways))
+        if not len(who):
+            break
+        step = ways[way[who]].T
+        trial = np.concatenate([place[:, who] + step, place[:, who] - step], axis=1)
+        up, down = look(trial, np.tile(who, 2)).reshape(2, -1)
+        value = np.minimum(up, down)
+        better = value < best[who] - 1e-12
+        mine = who[better]
+        place[:, mine] += (np.where(up <= down, 1, -1) * step)[:, better]
+        best[mine], idle[mine] = value[better], 0
+        other = who[~better]
+        idle[other] += 1
+        way[other] = (way[other] + 1) % len(ways)
     return at(place)
 
 
 MOST_EACH = 256
 """Combinations that are all tried where many problems are searched at once."""
+MOST_LOOKS = 100
+"""Times that a patient looks along each direction: no search takes so many, and all end."""
 
 
 def _steps(k: int) -> list[np.ndarray]:

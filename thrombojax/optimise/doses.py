@@ -1,8 +1,7 @@
 """Doses and their times as decisions of a study."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from thrombojax.dosing.titration import labels, made_of
 from thrombojax.dosing.treatment import Treatment
 from thrombojax.errors import InputError, Problem
 from thrombojax.optimise import discrete
-from thrombojax.optimise.objective import objective
+from thrombojax.optimise.objective import Objective, objective
 from thrombojax.optimise.problem import Course, Decisions, Dosing, Goal, Limit, Population, course, population, together
 from thrombojax.patients.population import Patients
 from thrombojax.study import plan as plans
@@ -41,9 +40,7 @@ class Doses:
     def levels(self) -> list[np.ndarray] | None:
         return self.real
 
-    def function(
-        self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None
-    ) -> Callable[[Any], tuple[Any, Any]]:
+    def function(self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None) -> Objective:
         if id(patients) not in self._ready:
             seen = plans.observation(self.study, patients, self.plan.model)
             self._ready[id(patients)] = population(patients, sorted(self.base.drugs), self.plan.endpoints, seen)

@@ -33,50 +33,76 @@ from thrombojax.study import plan as plans
 from thrombojax.study.schema import Study
 
 Say = Callable[[str], None]
+SOME = 256
+"""Patients on whom the one plan for all is looked for first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """Samples of patients, ready for a plan. own: rows `sample x patients + patient`; patients, samples: how many."""
+    """Samples of patients, ready for a plan. own: rows `sample x patients + patient`; patients, samples: how many.
+
+    What is asked are pairs of a plan and a patient: x `[k, pair]`, who `[pair]`; below 0: nobody.
+    """
 
     own: Own
     patients: int
     samples: int
 
+    def rows(self, who: Any) -> Any:
+        """Those of each pair's patient, `[sample x pairs + pair]`."""
+        lib = np if isinstance(who, np.ndarray) else jnp
+        return lib.where(who[None] >= 0, np.arange(self.samples)[:, None] * self.patients + who[None], -1).ravel()
+
     def of_each(self, x: Any) -> Any:
-        """Decisions `[k, patient]` of every row."""
-        return x[:, np.tile(np.arange(self.patients), self.samples)]
+        """Decisions `[k, pair]` of every row."""
+        return (np if isinstance(x, np.ndarray) else jnp).tile(x, self.samples)
 
     def by_patient(self, values: Any) -> Any:
-        """`[row]` as `[sample, patient]`."""
-        return values.reshape(self.samples, self.patients)
+        """`[row]` as `[sample, pair]`."""
+        return values.reshape(self.samples, -1)
 
     def smooth(self, goals: Sequence[Goal], limits: Sequence[Limit]) -> lockstep.Function:
-        """x `[k, patient]` -> each patient's own objective and excesses over its samples, differentiable."""
+        """(x, who) -> objective and excesses of each pair over the patient's samples, differentiable."""
         width = self.own.smoothing
 
-        def f(x: Any) -> tuple[Any, Any]:
-            found = {name: _filled(self.by_patient(v)) for name, v in self.own.smooth(self.of_each(x)).items()}
+        def f(x: Any, who: Any) -> tuple[Any, Any]:
+            values = self.own.smooth(self.of_each(x), self.rows(who))
+            found = {name: _filled(self.by_patient(v)) for name, v in values.items()}
             total = sum(g.weight * _risk(g.sign * found[g.endpoint], g.level) for g in goals)
             return total, jnp.stack([_excess(m, found[m.endpoint], width) for m in limits]) if limits else (
-                jnp.zeros((0, self.patients))
+                jnp.zeros((0, x.shape[1]))
             )
 
         return f
 
     def exact(
-        self, x: np.ndarray, goals: Sequence[Goal], limits: Sequence[Limit], days: Sequence[float] = ()
+        self, x: np.ndarray, goals: Sequence[Goal], limits: Sequence[Limit], days: Sequence[float] = (),
+        who: np.ndarray | None = None,
+    ) -> "Counted":  # fmt: skip
+        """The same, counted. who: every patient once where it is not said."""
+        who = np.arange(self.patients) if who is None else who
+        parts = [self._exact(x, goals, limits, days, who) for x, who in lockstep.blocks(np.asarray(x, float), who)]
+        n = len(who)
+        mean = {name: np.concatenate([part.mean[name] for part in parts])[:n] for name in parts[0].mean}
+        return Counted(
+            np.concatenate([part.objective for part in parts])[:n],
+            np.concatenate([part.kept for part in parts], axis=1)[:, :n],
+            mean,
+            np.concatenate([part.count for part in parts], axis=2)[..., :n],
+        )
+
+    def _exact(
+        self, x: np.ndarray, goals: Sequence[Goal], limits: Sequence[Limit], days: Sequence[float], who: np.ndarray
     ) -> "Counted":
-        """The same, counted."""
-        values, count = self.own.exact(self.of_each(np.asarray(x)), days)
+        values, count = self.own.exact(self.of_each(x), days, self.rows(who))
         found = {name: self.by_patient(v) for name, v in values.items()}
         with np.errstate(invalid="ignore"):
             total = sum(
                 g.weight * np.asarray(_risk(jnp.asarray(_filled(g.sign * found[g.endpoint])), g.level)) for g in goals
             )
-            kept = np.stack([_kept(m, found[m.endpoint]) for m in limits]) if limits else np.zeros((0, self.patients))
+            kept = np.stack([_kept(m, found[m.endpoint]) for m in limits]) if limits else np.zeros((0, len(who)))
             mean = {name: np.asarray(_filled(v)).mean(axis=0) for name, v in found.items()}
-        return Counted(np.asarray(total), kept, mean, count.reshape(len(count), self.samples, self.patients))
+        return Counted(np.asarray(total), kept, mean, count.reshape(len(count), self.samples, len(who)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +126,8 @@ class Individual:
     """Plans of patients `ids`, those of the table (`rows`) who could be fitted.
 
     x, relaxed: `[k, patient]`; shared: `[k]`, the one plan that is best for all of them; start: day of the record on which each
-    plan begins; minima: how the relaxed plans came; tried: plans of each patient in the search for real doses; training, holdout:
+    plan begins; minima: how the relaxed plans came; tried: plans of each patient
+    in the search for real doses, `[patient]`; training, holdout:
     arm -> counted on the samples they were found on, and on others; before: objective of the relaxed plans on the first; days:
     of count.
     """
@@ -118,7 +145,7 @@ class Individual:
     shared: np.ndarray
     start: np.ndarray
     minima: Minima
-    tried: int
+    tried: np.ndarray
     before: np.ndarray
     training: dict[str, Counted]
     holdout: dict[str, Counted]
@@ -165,7 +192,7 @@ def individual_plans(study: Study, plan: plans.Plan | None = None, say: Say = la
         f, d.low, d.high, np.tile(d.start[:, None], n), most=said.steps + said.polish, tolerance=said.tolerance, say=say
     )
     shared = _shared(f, course, found, goals, limits, said)
-    x, one, tried = found.x, shared, 0
+    x, one, tried = found.x, shared, np.zeros(n, int)
     if real is not None:
         x, one, tried = _real(train, goals, limits, found, shared, real, say)
     arms = {"individual": x, "one plan for all": np.tile(one[:, None], n), "as written": np.tile(d.start[:, None], n)}
@@ -297,53 +324,61 @@ def _shared(
     d, n = course.decisions, found.x.shape[1]
     good = np.isfinite(found.objective)
 
-    def all_of_them(x: Any) -> tuple[Any, Any]:
-        value, excess = f(jnp.tile(x[:, None], n))
-        return jnp.mean(value[good]), jnp.mean(excess[:, good], axis=1)
+    def of(some: int) -> Callable[[Any], tuple[Any, Any]]:
+        def mean(x: Any) -> tuple[Any, Any]:
+            value, excess = f(jnp.tile(x[:, None], some), np.arange(some))
+            return jnp.mean(value[good[:some]]), jnp.mean(excess[:, good[:some]], axis=1)
 
-    first = np.median(found.x, axis=1)
-    settings = descent.Settings(1, min(said.steps, 20), said.polish, said.tolerance)
-    return descent.descend(all_of_them, all_of_them, d.low, d.high, first, settings).x
+        return mean
+
+    settings = descent.Settings(1, 0, said.polish, said.tolerance)
+    return descent.descend(of(n), of(min(n, SOME)), d.low, d.high, np.median(found.x, axis=1), settings).x
 
 
 def _real(
     train: Sampled, goals: Sequence[Goal], limits: Sequence[Limit], found: Minima, shared: np.ndarray,
     levels: list[np.ndarray], say: Say,
-) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Real doses of everybody, and of the shared plan, by counting on the samples."""
-    seen: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
-
-    def counted(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if x.tobytes() not in seen:
-            of = train.exact(x, goals, limits)
-            seen[x.tobytes()] = of.objective, of.excess(limits)
-        return seen[x.tobytes()]
-
     n = train.patients
-    price = PENALTY * found.multipliers + np.abs(np.nan_to_num(counted(found.x)[0]))
-    x, sharper = found.x, np.ones(n)
-    for times in SHARPER if limits else (1.0,):
-        say(f"real doses: {len(seen)} plans of each patient")
+    seen: list[dict[bytes, tuple[float, np.ndarray]]] = [{} for _ in range(n)]
 
-        def merit(x: np.ndarray, price: np.ndarray = price * sharper) -> np.ndarray:
-            value, excess = counted(x)
-            total = value + np.sum(price * np.maximum(excess, 0.0), axis=0)
+    def counted(x: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Objective `[pair]` and excesses `[constraint, pair]`; each plan of a patient is simulated once."""
+        keys = [row.tobytes() for row in x.T]
+        new = list(
+            {(k, key): i for i, (k, key) in enumerate(zip(who, keys, strict=True)) if key not in seen[k]}.values()
+        )
+        if new:
+            of = train.exact(x[:, new], goals, limits, who=who[new])
+            for i, value, excess in zip(new, of.objective, of.excess(limits).T, strict=True):
+                seen[who[i]][keys[i]] = float(value), excess
+        pairs = [seen[k][key] for k, key in zip(who, keys, strict=True)]
+        return np.array([value for value, _ in pairs]), np.stack([excess for _, excess in pairs], axis=1)
+
+    x, going = found.x.copy(), np.arange(n)
+    price = PENALTY * found.multipliers + np.abs(np.nan_to_num(counted(x, going)[0]))
+    for times in SHARPER if limits else (1.0,):
+        say(f"real doses of {len(going)} patients")
+
+        def merit(x: np.ndarray, mine: np.ndarray, price: np.ndarray = times * price, among: np.ndarray = going) -> Any:
+            value, excess = counted(x, among[mine])
+            total = value + np.sum(price[:, among[mine]] * np.maximum(excess, 0.0), axis=0)
             return np.where(np.isfinite(total), total, np.inf)
 
-        x = discrete.search_each(merit, x, levels)
-        broken = np.any(counted(x)[1] > 1e-9, axis=0)
-        sharper = np.where(broken, 10.0 * times, sharper)
-        if not broken.any():
+        x[:, going] = discrete.search_each(merit, x[:, going], levels)
+        going = going[np.any(counted(x[:, going], going)[1] > 1e-9, axis=0)]
+        if not len(going):
             break
-    tried = len(seen)
+    tried = np.array([len(plans) for plans in seen])
 
     def mean(x: np.ndarray) -> float:
-        value, excess = counted(np.tile(x[:, None], n))
-        over = np.maximum(np.nanmean(excess, axis=1), 0.0).sum() if limits else 0.0
-        return float(np.nanmean(value) + SHARPER[-1] * over)
+        of = train.exact(np.tile(x[:, None], n), goals, limits)
+        over = np.maximum(np.nanmean(of.excess(limits), axis=1), 0.0).sum() if limits else 0.0
+        return float(np.nanmean(of.objective) + SHARPER[-1] * over)
 
-    one = discrete.search(mean, shared, levels).x
-    return x, one, tried
+    say("real doses of one plan for all")
+    return x, discrete.search(mean, shared, levels).x, tried
 
 
 def _filled(values: Any) -> Any:

@@ -154,11 +154,11 @@ def table(found: Individual) -> str:
         lines.append(f"... and {n - SHOWN} more patients in the file")
     lines += ["", f"one plan for all: {' '.join(f'{v:g}' for v in few_of(found.shared))}"]
     m = found.minima
-    lines.append(f"converged: {int(m.converged.sum())} of {n}; {m.evaluations} gradients of all patients at once")
-    if found.tried:
+    lines.append(f"converged: {int(m.converged.sum())} of {n}; {_spread(m.evaluations)} gradients of a patient")
+    if found.tried.any():
         gap = np.nanmean(found.training["individual"].objective - found.before)
         lines.append(
-            f"real doses: {found.tried} plans of each patient tried, gap to the relaxed ones {gap:.2g} on average"
+            f"real doses: {_spread(found.tried)} plans of a patient tried, gap to the relaxed ones {gap:.2g} on average"
         )
     for what, arms in (("in-sample", found.training), ("fresh posterior samples", found.holdout)):
         lines += [
@@ -224,6 +224,10 @@ def _difference(d: np.ndarray) -> tuple[float, float, float]:
 
     d = d[np.isfinite(d)]
     return (float(np.mean(d)), *mean_interval(d)) if len(d) > 1 else (float(np.mean(d)), np.nan, np.nan)
+
+
+def _spread(values: np.ndarray) -> str:
+    return f"{np.median(values):g} (at most {values.max()})"
 
 
 def few_of(values: np.ndarray) -> list[float]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,28 +26,37 @@ from thrombojax.solve.engine import Cohort
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Plan, Watch, trajectory
 
+Run = Callable[..., Mapping[str, Any]]
+"""(timeline, rows) -> observable -> `[day, patient]`."""
 ENOUGH = 0.98
 """Share of patients who must have a result."""
 
-Values = Callable[[Any], Mapping[str, Any]]
+Values = Callable[..., Mapping[str, Any]]
+"""(x, rows) -> smooth endpoints by name, `[patient]`; rows: the patients who are asked for, perhaps traced; None: all."""
 
 
-def objective(problem: Dosing) -> Callable[[Any], tuple[Any, Any]]:
-    """x `[k]` -> (what is minimised, excess of each constraint over its scale `[constraint]`: 0 or less where it holds)."""
-    return scored(values(problem), problem.goals, problem.limits, problem.smoothing)
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Risk measures over smooth endpoints. patients: how many there are."""
+
+    of: Values
+    goals: Sequence[Goal]
+    limits: Sequence[Limit]
+    smoothing: float
+    patients: int
+
+    def __call__(self, x: Any, rows: Any = None) -> tuple[Any, Any]:
+        """x `[k]` -> (what is minimised, excess of each constraint over its scale `[constraint]`: 0 or less where it holds), of
+        all patients or of `rows`."""
+        found = {name: _filled(v) for name, v in self.of(x, rows).items()}
+        total = sum(goal.weight * _measured(goal, found[goal.endpoint]) for goal in self.goals)
+        over = [_excess(limit, found[limit.endpoint], self.smoothing) for limit in self.limits]
+        return total, jnp.stack(over) if over else jnp.zeros(0)
 
 
-def scored(of: Values, goals: Sequence[Goal], limits: Sequence[Limit], smoothing: float) -> Callable[[Any], Any]:
-    """Risk measures over smooth endpoints."""
-
-    def f(x: Any) -> tuple[Any, Any]:
-        found = {name: _filled(v) for name, v in of(x).items()}
-        total = sum(goal.weight * _measured(goal, found[goal.endpoint]) for goal in goals)
-        return total, jnp.stack([_excess(limit, found[limit.endpoint], smoothing) for limit in limits]) if limits else (
-            jnp.zeros(0)
-        )
-
-    return f
+def objective(problem: Dosing) -> Objective:
+    """What is minimised, and its constraints."""
+    return Objective(values(problem), problem.goals, problem.limits, problem.smoothing, problem.people.cohort.n)
 
 
 def _filled(value: Any) -> Any:
@@ -70,7 +80,7 @@ def _excess(limit: Limit, value: Any, smoothing: float) -> Any:
 
 
 def values(problem: Dosing) -> Values:
-    """x -> smooth endpoints by name, `[patient]`; traceable, in both modes."""
+    """Smooth endpoints; traceable, in both modes."""
     of, people, used = problem.course, problem.people, problem.used
     wrong = smooth.problems(used, problem.where)
     if wrong:
@@ -87,29 +97,29 @@ def values(problem: Dosing) -> Values:
     top = np.maximum(of.amount0, of.amount @ np.where(of.decisions.amounts, of.decisions.high, 0.0))
     per_kg = np.array([unit.endswith("/kg") for _, _, unit, _ in of.who])
 
-    def found(x: Any) -> dict[str, Any]:
+    def found(x: Any, rows: Any = None) -> dict[str, Any]:
         amounts = (of.amount0 + of.amount @ x) * factor
+        whose = slice(None) if rows is None else rows
 
         def dose(e: Endpoint) -> Any:
             mine = np.array([e.drug in (None, who[0]) for who in of.who])
             mine &= (of.time0 >= e.start) & (of.time0 < e.stop)
-            return jnp.sum(amounts[mine & per_kg]) * weight + jnp.sum(amounts[mine & ~per_kg])
+            return jnp.sum(amounts[mine & per_kg]) * jnp.asarray(weight)[whose] + jnp.sum(amounts[mine & ~per_kg])
 
         def boluses(e: Endpoint) -> Any:
             mine = [i for i in order if of.who[i][0] == e.drug and e.start <= of.time0[i] < e.stop]
             return (of.amount0 + of.amount @ x)[np.array(mine, int)] / top[np.array(mine, int)]
 
         # single precision of a trajectory, the caller's of what is made of it
-        saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x)).items()}
-        seen = smooth.Seen(days, saved, dose, people.factor, problem.smoothing, boluses)
-        return {e.name: smooth.value(e, seen) * np.ones(cohort.n) for e in used}
+        saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x), rows).items()}
+        seen_by = {day: jnp.asarray(f)[whose] for day, f in people.factor.items()}
+        seen = smooth.Seen(days, saved, dose, seen_by, problem.smoothing, boluses)
+        return {e.name: smooth.value(e, seen) * np.ones(cohort.n if rows is None else len(rows)) for e in used}
 
     return found
 
 
-def _steadied(
-    problem: Dosing, cohort: Cohort, runner: Callable[[Cohort], Callable[[Schedule], Mapping[str, Any]]], line: Any
-) -> Cohort:
+def _steadied(problem: Dosing, cohort: Cohort, runner: Callable[[Cohort], Run], line: Any) -> Cohort:
     """With more steps for patients whom their own leave without a result at an end of the bounds."""
     d, tableau, model = problem.course.decisions, method(problem.people.model), problem.people.model
     least = engine.STABLE * tableau.stable * (2.0 if model.classical else 1.0) * model.steps_per_day
@@ -161,17 +171,15 @@ def lines(model: Model, cohort: Cohort, of: Course, fixed: np.ndarray) -> Callab
     return line
 
 
-def _runner(
-    problem: Dosing, model: Model, cohort: Cohort, save: tuple[str, ...], days: np.ndarray
-) -> Callable[[Schedule], Mapping[str, Any]]:
-    """Timeline -> observable -> `[day, patient]`, by the generated kernel or by XLA."""
+def _runner(problem: Dosing, model: Model, cohort: Cohort, save: tuple[str, ...], days: np.ndarray) -> Run:
+    """By the generated kernel or by XLA."""
     at = tuple(days.tolist())
     how: dict[str, Any] = {"precision": problem.precision, "accuracy": problem.accuracy}
 
-    def fast(line: Schedule) -> Mapping[str, Any]:
-        return gradient.solve(model, cohort, line, save=save, days=at, backend=problem.backend, **how)[1]
+    def fast(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
+        return gradient.solve(model, cohort, line, save=save, days=at, backend=problem.backend, rows=rows, **how)[1]
 
-    def slow(line: Schedule) -> Mapping[str, Any]:
+    def slow(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
         tableau = method(model)
         level = float(np.max(engine.buckets(model, cohort.rate, tableau))) * engine.refinement(problem.accuracy)
         stepper = FixedSteps(int(np.ceil(line.most_steps * level)), tableau)
@@ -180,7 +188,8 @@ def _runner(
         none = jnp.zeros((0, len(line.timeline.start)))
         watch = Watch(none, none, jnp.zeros(0), jnp.zeros((0, 2)), ())
         dtype = engine.dtype_of(problem.precision)
-        p, y0 = jax.tree.map(lambda a: jnp.asarray(a, dtype), (cohort.p, cohort.y0))
+        whose = slice(None) if rows is None else rows
+        p, y0 = jax.tree.map(lambda a: jnp.asarray(a, dtype)[whose], (cohort.p, cohort.y0))
         scale = pieces.scales(model, line.columns, p)
         out = trajectory(model, plan, p, y0, scale, line.timeline, watch, level)
         keep = jnp.stack([jnp.asarray(line.bound(day)) for day in at])
@@ -189,11 +198,11 @@ def _runner(
     if problem.backend == "xla":
         return slow
 
-    def either(line: Schedule) -> Mapping[str, Any]:
+    def either(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
         try:
-            return fast(line)
+            return fast(line, rows)
         except (NoCompiler, CannotTranslate) as error:
             warnings.warn(f"gradients: {error}; xla runs instead", RuntimeWarning, stacklevel=2)
-            return slow(line)
+            return slow(line, rows)
 
     return either

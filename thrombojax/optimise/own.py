@@ -52,20 +52,21 @@ class Own:
     def leaves(self) -> tuple[str, ...]:
         return tuple(f"{OWN}.{name}" for name in _names(self.course.decisions.k))
 
-    def smooth(self, x: Any) -> dict[str, Any]:
-        """x `[k, row]` -> smooth endpoints by name, `[row]`; differentiable."""
+    def smooth(self, x: Any, rows: Any = None) -> dict[str, Any]:
+        """x `[k, row]` -> smooth endpoints by name, `[row]`; differentiable. rows: of the cohort, in place of all; may be traced;
+        below 0: nobody, NaN."""
         days = smooth.keep(self.endpoints, self.days)
         save = smooth.observables(self.endpoints)
         _, saved = gradient.solve(
             self.model, self.cohort, self.line, save=save, days=days.tolist(), precision=self.precision,
-            accuracy=self.accuracy, parameters=dict(zip(self.leaves, x, strict=True)), backend=_fast(self.backend),
+            accuracy=self.accuracy, parameters=dict(zip(self.leaves, x, strict=True)), backend=_fast(self.backend), rows=rows,
         )  # fmt: skip
-        of, x = self.course, jnp.asarray(x)
+        of, x, mine = self.course, jnp.asarray(x), slice(None) if rows is None else rows
         amounts = of.amount0[:, None] + of.amount @ x
         top = np.maximum(of.amount0, of.amount @ of.decisions.high)
 
         def dose(e: Endpoint) -> Any:
-            return jnp.sum(amounts[self.slots(e)] * self.per_amount(e), axis=0)
+            return jnp.sum(amounts[self.slots(e)] * jnp.asarray(self.per_amount(e))[:, mine], axis=0)
 
         def boluses(e: Endpoint) -> Any:
             return amounts[self.slots(e)] / top[self.slots(e), None]
@@ -74,10 +75,14 @@ class Own:
         seen = smooth.Seen(days, saved, dose, {}, self.smoothing, boluses)
         return {e.name: smooth.value(e, seen) for e in self.endpoints}
 
-    def exact(self, x: np.ndarray, days: Sequence[float] = ()) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """x `[k, row]` -> endpoints by name `[row]`, counted; and platelets on the days, `[day, row]`. NaN without a result."""
+    def exact(
+        self, x: np.ndarray, days: Sequence[float] = (), rows: np.ndarray | None = None
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """x `[k, row]` -> endpoints by name `[row]`, counted; and platelets on the days, `[day, row]`. NaN without a result.
+        rows: as `smooth` has them."""
         changed = dict(zip(self.leaves, np.asarray(x, float), strict=True))
-        cohort = replace(self.cohort, p=struct.replace(self.cohort.p, changed))
+        people = self.cohort if rows is None else _picked(self.cohort, rows)
+        cohort = replace(people, p=struct.replace(people.p, changed))
         seen = [e for e in self.endpoints if REDUCERS[e.reducer].kind != "dose"]
         out = engine.solve(
             self.model, cohort, self.line, endpoints=seen, save=("platelets",) if len(days) else (), days=days,
@@ -86,14 +91,14 @@ class Own:
         count = out.saved.get("platelets", np.zeros((0, cohort.n)))
         amounts = self.course.amount0[:, None] + self.course.amount @ x
         found = {name: np.asarray(v, float) for name, v in out.endpoints.items()}
-        found |= {e.name: self._given(e, amounts[self.slots(e)]) for e in self.endpoints if e not in seen}
+        found |= {e.name: self._given(e, amounts[self.slots(e)], rows) for e in self.endpoints if e not in seen}
         return {e.name: found[e.name] for e in self.endpoints}, np.asarray(count, float)
 
-    def _given(self, e: Endpoint, amounts: np.ndarray) -> np.ndarray:
+    def _given(self, e: Endpoint, amounts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         """Endpoints of doses, `[row]`: kernels see amounts of 1."""
         if e.reducer == "cumulative_dose":
-            return np.asarray(np.sum(amounts * self.per_amount(e), axis=0))
-        times, last = np.zeros(self.cohort.n), np.zeros(self.cohort.n)
+            return np.asarray(np.sum(amounts * self.per_amount(e)[:, slice(None) if rows is None else rows], axis=0))
+        times, last = np.zeros(amounts.shape[1]), np.zeros(amounts.shape[1])
         for now in amounts:
             other = np.abs(now - last) > SAME * last
             times += (now > 0.0) & (other & (last > 0.0) if e.reducer == "dose_changes" else True)
@@ -127,6 +132,13 @@ def own(
     status = np.where(engine.buckets(made, rate, method(made)) > 0, cohort.status, engine.TOO_STIFF).astype(np.uint8)
     people = Cohort(p, cohort.y0, cohort.rate, status)
     return Own(made, people, course, line, endpoints, days, smoothing, precision, accuracy, backend)
+
+
+def _picked(cohort: Cohort, rows: np.ndarray) -> Cohort:
+    """Some rows of a cohort; below 0: one that is not solved."""
+    p, y0 = jax.tree.map(lambda a: np.asarray(a)[rows], (cohort.p, cohort.y0))
+    status = np.where(rows >= 0, cohort.status[rows], engine.NO_BASELINE).astype(np.uint8)
+    return Cohort(p, y0, cohort.rate[rows], status)
 
 
 @functools.lru_cache(maxsize=16)

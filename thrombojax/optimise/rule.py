@@ -1,6 +1,6 @@
 """Numbers of a titration rule as decisions: gradients through the smooth twin, everything reported under the rule itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from thrombojax.endpoints import looks, times
 from thrombojax.errors import InputError, Problem, RunError, unknown
 from thrombojax.models import registry
 from thrombojax.optimise import smooth
-from thrombojax.optimise.objective import scored
+from thrombojax.optimise.objective import Objective, Values
 from thrombojax.optimise.problem import Decisions, Goal, Limit
 from thrombojax.patients import clinic as clinics
 from thrombojax.patients.population import Patients, prepare, shared
@@ -110,18 +110,17 @@ class Numbers:
             found.append(low + step * np.arange(int(np.floor((high - low) / step + 1e-9)) + 1))
         return found
 
-    def function(
-        self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None
-    ) -> Callable[[Any], tuple[Any, Any]]:
+    def function(self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None) -> Objective:
         n = min(patients.n, TRAINED if n is None else min(n, TRAINED // 2))
         said = self.study.optimise
         assert said is not None
         used = {t.endpoint for t in goals} | {t.endpoint for t in limits}
-        return scored(twin(self, patients.pick(np.arange(n)), used, said.smoothing), goals, limits, said.smoothing)
+        of, count = twin(self, patients.pick(np.arange(n)), used, said.smoothing)
+        return Objective(of, goals, limits, said.smoothing, count)
 
 
-def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> Callable[[Any], dict[str, Any]]:
-    """x -> smooth endpoints `[patient]` under the smooth twin of the rule, by XLA; errors and fluctuation as in the clinic."""
+def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> tuple[Values, int]:
+    """Smooth endpoints under the smooth twin of the rule, by XLA, with errors and fluctuation as in the clinic; of how many."""
     base, plan, days = of.base, of.plan, of.study.head.days
     ends = tuple(e for e in plan.endpoints if e.name in used)
     where = of.study.where
@@ -153,22 +152,25 @@ def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> C
     stepper = FixedSteps(int(np.ceil(line.most_steps * level)), method(model))
     program = Plan(cols, kinds, observed, tuple(line.timeline.phase), line.infusions, stepper, shape)
     watch: Watch = engine.watched(given, line)
-    scale = pieces.scales(model, cols, cohort.p)
-    factor = {day: care.factor[k] for k, day in enumerate(sorted({*looks(ends), *base.acts(days)}))}
+    looked = sorted({*looks(ends), *base.acts(days)})
     keep = np.array([line.bound(day) for day in kept])
 
-    def found(x: Any) -> dict[str, Any]:
+    def found(x: Any, rows: Any = None) -> dict[str, Any]:
+        whose = slice(None) if rows is None else rows
         rule = numbers(model, base)._replace(lloq=seen.lloq)
         for i, name in enumerate(of.made.names):
             rule = changed(rule, name, x[i], numbers(model, base))
-        mine = care._replace(rule=policy.padded(rule, shape.policy))
-        p, y0 = jax.tree.map(jnp.asarray, (cohort.p, cohort.y0))
+        theirs = {name: jnp.asarray(getattr(care, name))[..., whose] for name in ("factor", "taken", "course")}
+        mine = care._replace(rule=policy.padded(rule, shape.policy), **theirs)
+        p, y0 = jax.tree.map(lambda a: jnp.asarray(a)[whose], (cohort.p, cohort.y0))
+        scale = pieces.scales(model, cols, p)
+        factor = {day: mine.factor[k] for k, day in enumerate(looked)}
         out = trajectory(model, program, p, y0, scale, line.timeline, watch, level, mine)
         saved = {name: values[keep] for name, values in out.saved.items()}
         look = smooth.Seen(kept, saved, lambda e: out.endpoints[e.name], factor, smoothing)
         return {e.name: smooth.value(e, look) for e in ends}
 
-    return found
+    return found, cohort.n
 
 
 def deciding(study: Study, plan: plans.Plan, cell: plans.Cell) -> Numbers:

@@ -27,7 +27,7 @@ class Seen:
     days: np.ndarray
     saved: Mapping[str, Any]
     dose: Callable[[Endpoint], Any]
-    factor: Mapping[float, np.ndarray]
+    factor: Mapping[float, Any]
     smoothing: float
     boluses: Callable[[Endpoint], Any] | None = None
 

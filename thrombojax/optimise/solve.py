@@ -12,6 +12,7 @@ from thrombojax.optimise import descent, discrete, doses, rule
 from thrombojax.optimise.descent import Found, Settings
 from thrombojax.optimise.discrete import Chosen
 from thrombojax.optimise.holdout import Bench, Evaluated, Share, joined, objective, share
+from thrombojax.optimise.objective import Objective
 from thrombojax.optimise.problem import Decisions, Goal, Limit
 from thrombojax.patients.entry import conditions, meets
 from thrombojax.patients.population import Patients
@@ -27,7 +28,6 @@ SHARPER = (1.0, 10.0, 100.0, 1e4)
 TIGHTENED = 3
 """Times that the optimiser is asked to keep further away from a constraint that counting finds violated."""
 
-Function = Callable[[Any], tuple[Any, Any]]
 Say = Callable[[str], None]
 
 
@@ -41,8 +41,8 @@ class Deciding(Protocol):
     def forward(self) -> bool:
         """Whether gradients are taken in forward mode."""
 
-    def function(self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None) -> Function:
-        """Smooth objective and excesses over the first n patients."""
+    def function(self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None) -> Objective:
+        """Of the first n patients."""
 
     def treatment(self, x: np.ndarray) -> Treatment: ...
 
@@ -236,15 +236,17 @@ def _planned(
 ) -> Planned:  # fmt: skip
     d = deciding.decisions
     settings = Settings(
-        said.starts if warm is None else 1, said.steps, said.polish, said.tolerance, forward=deciding.forward
-    )
+        said.starts if warm is None else 1, said.steps, said.polish, said.tolerance, forward=deciding.forward,
+        mini_batches=said.mini_batches,
+    )  # fmt: skip
     start = d.start if warm is None else warm
     mine, real = limits, deciding.levels()
     n = train.patients.n
     for turn in range(TIGHTENED + 1):
         whole = deciding.function(train.patients, goals, mine, None)
         rough = deciding.function(train.patients, goals, mine, said.batch) if said.batch < n else whole
-        found = descent.descend(whole, rough, d.low, d.high, start, settings, say)
+        sizes = (whole.patients, rough.patients) if said.mini_batches and rough is not whole else None
+        found = descent.descend(whole, rough, d.low, d.high, start, settings, say, sizes)
         seen = train.evaluate(deciding.treatment(found.x))
         shares = [share(limit, seen, said.confidence) for limit in limits]
         if real is not None or all(s.holds for s in shares) or turn == TIGHTENED:

@@ -42,13 +42,15 @@ class Moving(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """What they do not reach: the timeline's switches and steps, the bounds whose values are kept, how endpoints look."""
+    """What they do not reach: the timeline's switches and steps, the bounds whose values are kept, how endpoints look; rows of
+    the cohort that are solved, None: all."""
 
     phase: Any
     era: Any
     steps: Any
     keep: Any
     watch: Watch
+    rows: Any = None
 
 
 def solve(
@@ -65,14 +67,16 @@ def solve(
     y0: Any = None,
     backend: str = "auto",
     memory: int | None = None,
+    rows: Any = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(endpoints `[patient]`, saved `[day, patient]`) of prepared patients; differentiable in all that is traced.
 
     schedule: its times, amounts and rates may be traced; parameters: leaf name -> `[patient]`, in place of the cohort's; y0: a
     State of `[patient]`, in place of the cohort's (which does not follow the parameters). backend: `cuda`, `native`, or `auto`:
-    GPUs where there are any. memory: bytes for the way back. Steps are those of the cohort's own rates. A patient without a
-    result is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path
-    (`solve.xla.trajectory` differentiates everywhere).
+    GPUs where there are any. memory: bytes for the way back. rows: the patients of the cohort that are solved, in that order, in
+    place of all; may be traced, so that one program serves any selection of one size; below 0: nobody, which costs nothing.
+    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises CannotTranslate or
+    NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
     """
     dtype = engine.dtype_of(precision)
     tableau = method(model)
@@ -89,17 +93,20 @@ def solve(
     wrt = tuple(names.index(k) for k in given)
     factor = engine.buckets(model, cohort.rate, tableau) * engine.refinement(accuracy)
     factor = np.where(cohort.status == engine.OK, factor, 0)
-    first = cohort.y0 if y0 is None else y0
+    n = cohort.n if rows is None else len(rows)
+    first = jax.tree.leaves(cohort.y0 if y0 is None else y0)
+    if rows is not None and y0 is None:
+        first = [jnp.asarray(v)[rows] for v in first]
     line = schedule.timeline
     moving = Moving(
-        jnp.stack([jnp.broadcast_to(jnp.asarray(v, dtype), cohort.n) for v in given.values()])
+        jnp.stack([jnp.broadcast_to(jnp.asarray(v, dtype), n) for v in given.values()])
         if given
-        else np.zeros((0, cohort.n), dtype),
-        jnp.stack([jnp.asarray(v, dtype) for v in jax.tree.leaves(first)]),
+        else np.zeros((0, n), dtype),
+        jnp.stack([jnp.asarray(v, dtype) for v in first]),
         *(jnp.asarray(a, dtype) for a in (line.start, line.length, line.dose, line.rate)),
     )
     keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
-    fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule))
+    fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule), rows)
     ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory)
     return _differentiable(ways)(moving, fixed)
 
@@ -142,6 +149,8 @@ class _Ways(NamedTuple):
         """Arguments of the kernels, on the host: p, y0, timeline, watch."""
         moving, fixed = jax.tree.map(np.asarray, (moving, fixed))
         leaves = jax.tree.leaves(self.cohort.p)
+        if fixed.rows is not None:
+            leaves = [np.asarray(leaf)[fixed.rows] for leaf in leaves]
         for k, values in zip(self.wrt, moving.parameters, strict=True):
             leaves[k] = np.asarray(values, float)
         p: Any = struct.unflatten(self.model.Parameters, leaves)
@@ -152,16 +161,23 @@ class _Ways(NamedTuple):
         )
         return p, y0, line, fixed.watch
 
-    def shapes(self, keep: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        n, days = len(self.factor), len(keep)
+    def factors(self, rows: Any) -> np.ndarray:
+        """On the steps, of each patient that is solved; 0: no result."""
+        if rows is None:
+            return self.factor
+        rows = np.asarray(rows)
+        return np.where(rows >= 0, self.factor[rows], 0.0)
+
+    def shapes(self, fixed: Fixed) -> tuple[dict[str, Any], dict[str, Any]]:
+        n, days = len(self.factor) if fixed.rows is None else len(fixed.rows), len(fixed.keep)
         one = {r.name: jax.ShapeDtypeStruct((n,), self.dtype) for r in self.plan.reductions}
         return one, {name: jax.ShapeDtypeStruct((days, n), self.dtype) for name in self.plan.save}
 
     def forward(self, moving: Moving, fixed: Fixed) -> Any:
         made = self.machine.kernel(self.model, self.plan, self.precision)
         p, y0, line, watch = self.problem(moving, fixed)
-        ends, saved = jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), self.shapes(fixed.keep))
-        for level, rows in self.levels():
+        ends, saved = jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), self.shapes(fixed))
+        for level, rows in levels(self.factors(fixed.rows)):
             given = (p, y0, line, watch, level, np.asarray(fixed.keep), rows)
             finite = self.machine.run(made, self.plan, *given, ends, saved)
             for values in (*ends.values(), *saved.values()):
@@ -172,8 +188,8 @@ class _Ways(NamedTuple):
         made = tangent.kernel(self.machine, self.model, self.plan, self.precision, self.wrt)
         p, y0, line, watch = self.problem(moving, fixed)
         tangents = jax.tree.map(np.asarray, tangents)
-        ends, saved = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.shapes(fixed.keep))
-        for level, rows in self.levels():
+        ends, saved = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.shapes(fixed))
+        for level, rows in levels(self.factors(fixed.rows)):
             given = (p, y0, line, watch, level, np.asarray(fixed.keep), rows, self.wrt, tangents)
             tangent.run(self.machine, made, self.plan, *given, ends, saved)
         return ends, saved
@@ -185,9 +201,9 @@ class _Ways(NamedTuple):
         p, y0, line, watch = self.problem(moving, fixed)
         keep = np.asarray(fixed.keep)
         saved = {name: _gathered(values, keep, len(line.steps)) for name, values in saved.items()}
-        found = back.run(made, self.plan, p, y0, line, watch, self.factor, keep, self.wrt, ends, saved, self.memory)
-        n = len(self.factor)
-        rows = np.stack(found.parameters) if found.parameters else np.zeros((0, n))
+        factor = self.factors(fixed.rows)
+        found = back.run(made, self.plan, p, y0, line, watch, factor, keep, self.wrt, ends, saved, self.memory)
+        rows = np.stack(found.parameters) if found.parameters else np.zeros((0, len(factor)))
         return Moving(
             *(
                 np.asarray(a, self.dtype)
@@ -195,11 +211,10 @@ class _Ways(NamedTuple):
             )
         )
 
-    def levels(self) -> list[tuple[float, np.ndarray]]:
-        """Each factor on the steps, and the patients who have it."""
-        return [
-            (float(level), np.flatnonzero(self.factor == level)) for level in np.unique(self.factor[self.factor > 0])
-        ]
+
+def levels(factor: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Each factor on the steps, and the patients who have it."""
+    return [(float(level), np.flatnonzero(factor == level)) for level in np.unique(factor[factor > 0])]
 
 
 def _gathered(values: np.ndarray, keep: np.ndarray, segments: int) -> np.ndarray:
@@ -217,7 +232,7 @@ def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
 
     @jax.custom_jvp
     def course(moving: Moving, fixed: Fixed) -> Any:
-        return on_host(ways.forward, ways.shapes(fixed.keep), moving, fixed)
+        return on_host(ways.forward, ways.shapes(fixed), moving, fixed)
 
     @course.defjvp
     def _(primals: Any, tangents: Any) -> Any:
@@ -226,7 +241,7 @@ def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
         flat, unravel = ravel_pytree(tangents[0])
 
         def push(given: Any, tangent: Any) -> Any:
-            return on_host(ways.push, ways.shapes(fixed.keep), *given, unravel(tangent))
+            return on_host(ways.push, ways.shapes(fixed), *given, unravel(tangent))
 
         def pull(given: Any, cotangent: Any) -> Any:
             shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), given[0])

@@ -66,6 +66,7 @@ def _individual(raw: Given, given: Given) -> list[Problem]:
         ("arm", "the plan is optimise.regimen"), ("number", "doses alone are decided"),
         ("strata", "each patient has its own plan"),
         ("holdout", "fresh samples are as many as samples"), ("batch", "all patients are one"),
+        ("mini_batches", "all patients are one batch"),
         ("seed", "samples have that of [study]"),
     ):  # fmt: skip
         if key in given:

@@ -256,6 +256,7 @@ class Optimise(Decided):
     number: tuple[RuleNumber, ...] = Field((), strict=False, description="sections written [[optimise.number]]")
     starts: int = Field(3, ge=1, le=100, description="a whole number from 1 to 100")
     batch: int = Field(1000, ge=1, le=MAX_PATIENTS, description=f"a whole number from 1 to {MAX_PATIENTS}")
+    mini_batches: bool = Field(False, description="true or false")
     steps: int = Field(60, ge=0, le=10_000, description="a whole number from 0 to 10000")
     polish: int = Field(40, ge=0, le=10_000, description="a whole number from 0 to 10000")
     tolerance: Number = Field(1e-3, gt=0, lt=1, description="a number between 0 and 1")
