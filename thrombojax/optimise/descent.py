@@ -234,7 +234,13 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def _lbfgs(
-    f: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, tolerance: float, most: int, pairs: list[Pair]
+    f: _Lagrangian,
+    u: np.ndarray,
+    multipliers: np.ndarray,
+    penalty: float,
+    tolerance: float,
+    most: int,
+    pairs: list[Pair],
 ) -> tuple[np.ndarray, float, np.ndarray, int]:
     """(where, norm there, excesses there, evaluations of the gradient). pairs: of an earlier descent of the same function; those
     of this one take their place."""

@@ -18,12 +18,15 @@ from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import population
 from thrombojax.patients.cohort import COUNT
+from thrombojax.sensitivity import courses
+from thrombojax.sensitivity.courses import Dots
 from thrombojax.sensitivity.problem import Setup
 from thrombojax.sensitivity.simulate import Moves, Rows, patients, payload
 from thrombojax.solve import engine, gradient, tangent
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.study import sweep as sweeps
+from thrombojax.study.plan import Cell
 
 SMOOTH = ("nadir", "peak", "auc", "mean", "fraction_in_band", "value_on_day", "cumulative_dose")
 """Reducers whose value moves with the trajectory: the others count, or jump."""
@@ -53,6 +56,12 @@ def check(given: Setup) -> None:
     if given.plan.clinic is not None:
         message = "has dgsm, but arms follow counts or are observed with errors: what jumps has no derivative; allowed: morris"
         raise InputError(Problem(where, message))
+    stepped = [f.name for f in given.space.factors if f.distribution.kind == "whole"]
+    if stepped:
+        message = (
+            f"has dgsm, but {', '.join(stepped)} goes in whole numbers: what jumps has no derivative; allowed: morris"
+        )
+        raise InputError(Problem(where, message))
     if not differentiable(given).any():
         allowed = ", ".join(SMOOTH)
         raise InputError(Problem(where, f"has dgsm, but no endpoint has a derivative; allowed reducers: {allowed}"))
@@ -74,21 +83,20 @@ def tangents(given: Setup, follows: list[Moves], rows: Rows) -> Tangents:
     ends, saved, by_ends, by_saved = [], [], [], []
     failed = 0
     for cell, shared, own in zip(plan.cells, sweeps.schedules(plan, cohort, plan.cells), follows, strict=True):
-        line, moving_dose = _own(given, cell.treatment, shared, own, rows.values)
+        line, dots = _own(given, cell, shared, own, cohort, rows.values)
         time = line.timeline
         reductions = tuple(engine.reduction(e, line.columns) for e in plan.endpoints)
         what = Plan(line.columns, reductions, plan.observables, tuple(time.phase), line.infusions,
                     FixedSteps(0, tableau), None, time.each)  # fmt: skip
         made = tangent.kernel(machine, plan.model, what, precision, wrt)
         plain = machine.kernel(plan.model, what, precision)
-        keep = np.asarray([shared.bound(day) for day in plan.study.save_days], np.int32)
-        keep = np.repeat(keep[:, None], n, axis=1) if time.each else keep
+        keep = np.asarray([line.bound(day) for day in plan.study.save_days], np.int32)
         watch = engine.watched(plan.endpoints, line)
         y = {e.name: np.full(n, np.nan, dtype) for e in plan.endpoints}
         kept = {name: np.full((len(keep), n), np.nan, dtype) for name in plan.observables}
         moved = {e.name: np.full((k, n), np.nan, dtype) for e in plan.endpoints}
         course = {name: np.full((k, len(keep), n), np.nan, dtype) for name in plan.observables}
-        still = np.zeros(len(time.length))
+        still = Dots(*(np.zeros_like(a) for a in (time.start, time.length, time.dose, time.rate)))
         for level in np.unique(factor[factor > 0]):
             mine = np.flatnonzero(factor == level)
             common = (cohort.p, cohort.y0, time, watch, float(level), keep, mine)
@@ -97,8 +105,7 @@ def tangents(given: Setup, follows: list[Moves], rows: Rows) -> Tangents:
                 values[..., mine[~finite]] = np.nan
             for i in range(k):
                 parameters = [np.asarray(leaves[i].get(leaf, np.zeros(n))) for leaf in wrt]
-                dose = moving_dose.get(i, np.zeros_like(time.dose))
-                motion = gradient.Moving(parameters, states[i], still, still, dose, np.zeros_like(time.rate))
+                motion = gradient.Moving(parameters, states[i], *dots.get(i, still))
                 one = {name: moved[name][i] for name in moved}
                 tangent.run(machine, made, what, *common, wrt, motion, one, {name: course[name][i] for name in course})
         ends += list(y.values())
@@ -146,7 +153,8 @@ def _motion(model: Model, anchor: tuple[str, tuple[float, float]] | None, moving
     def first(at: Any) -> Any:
         p, y0, *_ = run(list(at))
         own, shape = jax.tree.leaves(p), jnp.zeros_like(at[0])
-        return jnp.stack([own[i] + shape for i in moving]), jnp.stack([v + shape for v in jax.tree.leaves(y0)])
+        leaves = jnp.stack([own[i] + shape for i in moving]) if moving else jnp.zeros((0, *shape.shape))
+        return leaves, jnp.stack([v + shape for v in jax.tree.leaves(y0)])
 
     def one(at: Any, direction: Any) -> Any:
         return jax.jvp(first, (at,), (jnp.broadcast_to(direction[:, None], at.shape),))[1]
@@ -155,9 +163,16 @@ def _motion(model: Model, anchor: tuple[str, tuple[float, float]] | None, moving
 
 
 def _own(
-    given: Setup, treatment: Any, shared: Schedule, follows: Moves, values: np.ndarray
-) -> tuple[Schedule, dict[int, np.ndarray]]:
-    """The timeline of the rows, of each its own where amounts differ, and how its doses move with each such factor."""
+    given: Setup, cell: Cell, shared: Schedule, follows: Moves, cohort: engine.Cohort, values: np.ndarray
+) -> tuple[Schedule, dict[int, Dots]]:
+    """The timeline of the rows, of each its own where doses differ, and how it moves with each such factor."""
+    plan = given.plan
+    if follows.slots:
+        a, p = cell.index[-1], population.shared(plan.model, cohort)
+        here = courses.slots(given, a, follows.slots, values)
+        along = courses.slopes(given, a, follows.slots, values)
+        found = {place: courses.moved(plan, follows.slots, p, here, slope) for place, slope in along.items()}
+        return courses.timelines(plan, follows.slots, p, here), found
     if not follows.amounts:
         return shared, {}
     n, time = values.shape[1], shared.timeline
@@ -165,7 +180,7 @@ def _own(
     def wide(a: Any) -> np.ndarray:
         return np.repeat(np.asarray(a)[..., None], n, axis=-1)
 
-    slopes = {place: payload(given.plan, treatment, slope) for place, slope in follows.amounts.items()}
+    slopes = {place: payload(plan, cell.treatment, slope) for place, slope in follows.amounts.items()}
     dose = wide(time.dose).astype(float)
     for place, by in slopes.items():
         dose += by[..., None] * (values[place] - given.space.nominal[place])
@@ -174,4 +189,5 @@ def _own(
         phase={key: wide(v) for key, v in time.phase.items()}, steps=wide(time.steps), position=wide(time.position),
         reset=np.zeros((len(time.steps), n)),
     )  # fmt: skip
-    return shared._replace(timeline=own), {place: wide(by) for place, by in slopes.items()}
+    still, rate = np.zeros(own.length.shape), np.zeros_like(own.rate)
+    return shared._replace(timeline=own), {place: Dots(still, still, wide(by), rate) for place, by in slopes.items()}
