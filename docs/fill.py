@@ -21,6 +21,7 @@ ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
 POPULATION = "sweeps/cld-procedure-virtual-population.toml"
+POPULATION_ITP = "sweeps/itp-virtual-population.toml"
 RESPONSE = "sweeps/itp-response-sensitivity.toml"
 FIGURE = DOCS / "figures" / "itp-response-sensitivity.png"
 RULE = "sweeps/itp-romiplostim-rule.toml"
@@ -341,6 +342,14 @@ def populated() -> str:
     return _populations()[0]
 
 
+def populated_itp() -> str:
+    """What `thrombojax population` says of the targets of the study in ITP, and of its arms at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = command("population", POPULATION_ITP, "-o", f"{folder}/itp.h5").replace(f"{folder}/", "out/")
+    arms, said = made.split("\n\nDifference from placebo")[0], made[made.index("\nplausible: ") + 1 :]
+    return fenced(f"{arms}\n\n{said}")
+
+
 def nested() -> str:
     return _populations()[1]
 
@@ -395,7 +404,7 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, combined, individual, descents, populated, nested, unmet, sensitive, streamed,
+    fitted, refit, calibrated, optimised, combined, individual, descents, populated, populated_itp, nested, unmet, sensitive, streamed,
 )  # fmt: skip
 
 
