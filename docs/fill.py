@@ -385,6 +385,14 @@ def sensitive() -> str:
     return f"{fenced(chr(10).join(chr(10) + part for part in chosen))}\n\n![indices](figures/{FIGURE.name})"
 
 
+def own_function() -> str:
+    """What the page's example of `sobol` prints."""
+    page = (DOCS / "how-to-sensitivity.md").read_text(encoding="utf-8")
+    code = page[page.index("from thrombojax.sensitivity import Distribution") :].partition("```")[0]
+    words = [sys.executable, "-c", f"import thrombojax as tj\n{code}"]
+    return fenced(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
 def streamed() -> str:
     """What `python -m benchmarks.sensitivity` measured, as committed."""
     found = json.loads((ROOT / "benchmarks" / "results" / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
@@ -404,7 +412,8 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, combined, individual, descents, populated, populated_itp, nested, unmet, sensitive, streamed,
+    fitted, refit, calibrated, optimised, combined, individual, descents, populated, populated_itp, nested, unmet, sensitive,
+    own_function, streamed,
 )  # fmt: skip
 
 

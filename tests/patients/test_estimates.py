@@ -120,7 +120,7 @@ def test_the_last_final_estimates_of_a_listing(tmp_path):
     np.testing.assert_allclose(found[:2, :2], OMEGA, rtol=1e-6)
     np.testing.assert_allclose(found[2], [0, 0, 2.5])
     for old, new, said in (("FINAL PARAMETER", "INITIAL", "no OMEGA below"), (f"{V:.6E}", "", "no lower triangle"),
-                           ("2.5E+00", "2.5E+0x", "ETA3")):  # fmt: skip
+                           ("2.5E+00", "2.5E+0x", "row 3")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             estimates.omega(file(tmp_path, LST.replace(old, new), "wrong.lst"))
 

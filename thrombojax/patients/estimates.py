@@ -1,4 +1,5 @@
-"""Covariances as population fits write them: NONMEM's .ext, .lst and .cov, matrices of R (nlmixr2: `fit$omega`) as CSV or as printed.
+"""Covariances as population fits write them: NONMEM's .ext, .lst and .cov, matrices of R (nlmixr2: `fit$omega`) as CSV or
+as printed.
 
 A small strict reader of these tables: pharmpy reads all of NONMEM's output, and brings a computer algebra system with it.
 """
@@ -146,19 +147,20 @@ def _lst(path: Path, lines: Sequence[str]) -> dict[str, float]:
     begins = [k for k, line in enumerate(lines) if ends and k > ends[-1] and line.split()[:3] == ["OMEGA", "-", "COV"]]
     if not begins:
         raise InputError(Problem(str(path), "has no OMEGA below a FINAL PARAMETER ESTIMATE"))
-    rows: dict[str, list[float]] = {}
-    name = ""
+    rows: list[list[float]] = []
     for line in lines[begins[0] + 1 :]:
         cells = line.strip().removeprefix("+").split() or ["."]
         if cells[0] in ("OMEGA", "SIGMA", "1") or set(cells[0]) == {"*"}:  # the next matrix, or the next page
             break
-        if cells[0].startswith("ETA"):
-            name = cells[-1]
-        else:
-            rows.setdefault(name, []).extend(0.0 if not c.strip(".") else _number(path, name, c) for c in cells)
-    if [(n, len(row)) for n, row in rows.items()] != [(f"ETA{i + 1}", i + 1) for i in range(len(rows))]:
-        raise InputError(Problem(str(path), "has an OMEGA that is no lower triangle of ETA1, ETA2 ..."))
-    return {f"OMEGA({i + 1},{j + 1})": v for i, row in enumerate(rows.values()) for j, v in enumerate(row)}
+        if cells[0].startswith("ET"):  # ETA9, ET10
+            rows.append([])
+        elif rows:
+            name = f"row {sum(map(bool, rows[:-1])) + 1} of OMEGA"
+            rows[-1] += [0.0 if not c.strip(".") else _number(path, name, c) for c in cells]
+    rows = [row for row in rows if row]  # a heading has no numbers below it
+    if [len(row) for row in rows] != list(range(1, len(rows) + 1)):
+        raise InputError(Problem(str(path), "has an OMEGA that is no lower triangle"))
+    return {f"OMEGA({i + 1},{j + 1})": v for i, row in enumerate(rows) for j, v in enumerate(row)}
 
 
 def _cells(line: str) -> list[str]:
