@@ -1,5 +1,6 @@
 """Factors that are days, intervals, durations and numbers of doses, on a compartment whose answer is a formula."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from thrombojax.sensitivity.analyse import analyse
 from thrombojax.sensitivity.derivatives import tangents
 from thrombojax.sensitivity.problem import problem
 from thrombojax.sensitivity.simulate import Rows, moves, simulator
+from thrombojax.solve import cuda, gradient, places
 from thrombojax.study import plan as plans
 from thrombojax.study import sweep
 from thrombojax.study.schema import parse
@@ -116,6 +118,12 @@ def test_a_row_does_not_depend_on_its_block():
     np.testing.assert_array_equal(simulate(rows).y[:, some], simulate(Rows(rows.values[:, some], some)).y)
 
 
+def test_rows_beyond_the_ends_are_refused():
+    given = study("drug 2 mg oral daily x 2 from day {day}", day=(0, 9))
+    with pytest.raises(InputError, match=r"table: day is 21 in a row; allowed in the arm 'drug': 0 to 9"):
+        simulator(given)(Rows(np.array([[3.0, 21.0]]), np.arange(2)))
+
+
 def test_indices_of_a_day_and_a_duration_are_those_of_the_integral():
     """First indices of the concentration on day 15, by quadrature of the formula."""
     given = study("drug 3 mg iv over {hours} h once from day {begin}", hours=(24, 96), begin=(1, 9))
@@ -134,7 +142,8 @@ def test_indices_of_a_day_and_a_duration_are_those_of_the_integral():
     assert np.isfinite(found.measures["morris"].mu_star[:2]).all()
 
 
-def test_derivatives_by_times_are_those_of_the_formula():
+def test_derivatives_by_times_are_those_of_the_formula(monkeypatch):
+    """And the text for GPUs, on this processor, has the same."""
     given = study("drug {dose} mg iv over {hours} h once from day {begin}", dose=(1, 5), hours=(12, 120), begin=(1, 8))
     rows = rows_of(given, 10)
     found = tangents(given, moves(given), rows)
@@ -148,6 +157,10 @@ def test_derivatives_by_times_are_those_of_the_formula():
         up[i] += 1e-5
         down[i] -= 1e-5
         np.testing.assert_allclose(found.by[0, i], (late(*up) - late(*down)) / 2e-5, rtol=1e-6, atol=1e-9)
+    monkeypatch.setattr(gradient, "choose", lambda *given: "cuda")
+    monkeypatch.setattr(cuda, "run", functools.partial(cuda.run, on=(places.Host(),)))
+    np.testing.assert_allclose(tangents(given, moves(given), rows).by, found.by, rtol=1e-9, atol=1e-9)
+    monkeypatch.undo()
     simulate = simulator(given)
     for i in range(3):  # the nonlinear rest by differences of ourselves
         h = 1e-4

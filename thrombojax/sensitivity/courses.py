@@ -35,6 +35,9 @@ NEAR = 0.01
 """Share of the way from a factor's median to its 90th percentile over which slots are differenced: so near that days which may
 come in another order have not changed places."""
 
+SAME = 1e-9
+"""Share of a distribution's width by which a number is off through rounding."""
+
 Kind = tuple[int, bool]
 """Column of a slot, and whether it is an infusion."""
 
@@ -89,7 +92,18 @@ def kinds(given: Setup, a: int, moving: Sequence[str]) -> tuple[Kind, ...]:
 
 
 def slots(given: Setup, a: int, of: tuple[Kind, ...], values: Float[np.ndarray, "factor row"]) -> Filled:
-    """An arm's doses, `[slot, row]`."""
+    """An arm's doses, `[slot, row]`. Raises InputError for rows of a table beyond the ends of a distribution: what was looked at
+    lies between them."""
+    for name in holes(given.plan.study, a):
+        place = given.space.names.index(name)
+        low, high = given.space.factors[place].distribution.at(np.asarray([0.0, 1.0]))
+        room = SAME * (high - low)
+        beyond = values[place][(values[place] < low - room) | (values[place] > high + room)]
+        if beyond.size:
+            message = (
+                f"{name} is {beyond[0]:g} in a row; allowed in the arm {given.plan.cells[a].arm!r}: {low:g} to {high:g}"
+            )
+            raise InputError(Problem(given.study.at("sensitivity", "table"), message))
     made = [np.empty((len(of), values.shape[1])) for _ in Filled._fields]
     for mine, straight in _each(given, a, of, values):
         for part, zero, *by in zip(made, straight.at, *straight.by.values(), strict=True):
