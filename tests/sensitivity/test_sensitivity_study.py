@@ -137,6 +137,7 @@ def test_chance_is_a_factor_of_a_policy_with_errors(tmp_path):
         ([("{dose} ug/kg", "1 ug/kg")], ["factor[1]", "in no regimen"]),
         ([('name = "dose"', 'name = "dos"')], ["arm[1].regimen", "dose", "factor"]),
         ([("weekly x 5", "weekly x {dose}")], ["dose", "must be whole"]),
+        ([('"log-uniform"', '"whole"')], ["factor[1].low", "0.5", "allowed: a whole number"]),
         ([("cv = 0.4", "cv = 0.4\nsd = 2")], ["factor[2].sd", "does not go with the distribution log-normal"]),
         ([("median = 0.05\n", "")], ["factor[2].median", "is missing"]),
         ([('distribution = "range"', 'distribution = "iiv"')], ["does not say how platelet_lifespan varies"]),
