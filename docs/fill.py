@@ -21,6 +21,7 @@ ROOT = DOCS.parent
 DEMO = "sweeps/itp-romiplostim-dose-response.toml"
 FIT = "sweeps/itp-romiplostim-fit.toml"
 POPULATION = "sweeps/cld-procedure-virtual-population.toml"
+POPULATION_ITP = "sweeps/itp-virtual-population.toml"
 RESPONSE = "sweeps/itp-response-sensitivity.toml"
 FIGURE = DOCS / "figures" / "itp-response-sensitivity.png"
 RULE = "sweeps/itp-romiplostim-rule.toml"
@@ -327,6 +328,14 @@ def populated() -> str:
     return _populations()[0]
 
 
+def populated_itp() -> str:
+    """What `thrombojax population` says of the targets of the study in ITP, and of its arms at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = command("population", POPULATION_ITP, "-o", f"{folder}/itp.h5").replace(f"{folder}/", "out/")
+    arms, said = made.split("\n\nDifference from placebo")[0], made[made.index("\nplausible: ") + 1 :]
+    return fenced(f"{arms}\n\n{said}")
+
+
 def nested() -> str:
     return _populations()[1]
 
@@ -362,6 +371,14 @@ def sensitive() -> str:
     return f"{fenced(chr(10).join(chr(10) + part for part in chosen))}\n\n![indices](figures/{FIGURE.name})"
 
 
+def own_function() -> str:
+    """What the page's example of `sobol` prints."""
+    page = (DOCS / "how-to-sensitivity.md").read_text(encoding="utf-8")
+    code = page[page.index("from thrombojax.sensitivity import Distribution") :].partition("```")[0]
+    words = [sys.executable, "-c", f"import thrombojax as tj\n{code}"]
+    return fenced(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
 def streamed() -> str:
     """What `python -m benchmarks.sensitivity` measured, as committed."""
     found = json.loads((ROOT / "benchmarks" / "results" / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
@@ -381,7 +398,8 @@ BLOCKS: tuple[Callable[[], str], ...] = (
     states, parameters, scenarios, demo, check, snippet, structs, functions, model, study, example,
     validation_summary, validation_cases, validation_misses,
     published, blocks, kpd_structs, kpd_functions, kpd_model, kpd_study, kpd_example,
-    fitted, refit, calibrated, optimised, combined, individual, descents, populated, nested, unmet, sensitive, streamed,
+    fitted, refit, calibrated, optimised, combined, individual, descents, populated, populated_itp, nested, unmet, sensitive,
+    own_function, streamed,
     *howto.BLOCKS,
 )  # fmt: skip
 

@@ -310,9 +310,10 @@ def test_wrong_variation_and_uncertainty_are_refused(run, sections, words):
 
 
 @pytest.mark.slow
-def test_the_shipped_population_matches_its_trials(tmp_path):
+@pytest.mark.parametrize("name", ["cld-procedure", "itp"])
+def test_the_shipped_population_matches_its_trials(name, tmp_path):
     """With a fifth of its candidates: every distance below 0.05, more than a tenth of the plausible patients effective."""
-    study = studies.REPO / "sweeps" / "cld-procedure-virtual-population.toml"
+    study = studies.REPO / "sweeps" / f"{name}-virtual-population.toml"
     said = studies.here("population", study, "-o", tmp_path / "vp.h5", "--patients", 4000, "--audit", 0)
     assert said.status == 0, said.err
     noted = provenance(tmp_path / "vp.h5")

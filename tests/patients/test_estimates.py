@@ -60,6 +60,71 @@ def file(folder, text, name="file.txt"):
     return path
 
 
+LST = f"""
+1
+ ************************************************************************************************************************
+ ********************                           FIRST ORDER CONDITIONAL ESTIMATION                   ********************
+ ********************                             FINAL PARAMETER ESTIMATE                           ********************
+ ************************************************************************************************************************
+
+ THETA - VECTOR OF FIXED EFFECTS PARAMETERS   *********
+
+         TH 1      TH 2
+
+         6.68E-01  8.76E+00
+
+ OMEGA - COV MATRIX FOR RANDOM EFFECTS - ETAS  ********
+
+         ETA1      ETA2      ETA3
+
+ ETA1
++        {CL:.6E}
+
+ ETA2
++        {BETWEEN:.6E}  {V:.6E}
+
+ ETA3
++       ......... .........  2.5E+00
+
+ SIGMA - COV MATRIX FOR RANDOM EFFECTS - EPSILONS  ****
+
+         EPS1
+
+ EPS1
++        3.00E-02
+
+1
+
+ OMEGA - CORR MATRIX FOR RANDOM EFFECTS - ETAS  *******
+
+         ETA1
+
+ ETA1
++        4.01E-01
+1
+ ********************                            STANDARD ERROR OF ESTIMATE                          ********************
+
+ OMEGA - COV MATRIX FOR RANDOM EFFECTS - ETAS  ********
+
+         ETA1
+
+ ETA1
++        1.90E-02
+"""
+
+
+def test_the_last_final_estimates_of_a_listing(tmp_path):
+    """Printed as NONMEM 7 prints them: before them those of another method, behind them standard errors."""
+    names, found = estimates.omega(file(tmp_path, LST.replace("2.5E+00", "9.0E+00") + LST, "run.lst"))
+    assert names == ("ETA1", "ETA2", "ETA3")
+    np.testing.assert_allclose(found[:2, :2], OMEGA, rtol=1e-6)
+    np.testing.assert_allclose(found[2], [0, 0, 2.5])
+    for old, new, said in (("FINAL PARAMETER", "INITIAL", "no OMEGA below"), (f"{V:.6E}", "", "no lower triangle"),
+                           ("2.5E+00", "2.5E+0x", "row 3")):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            estimates.omega(file(tmp_path, LST.replace(old, new), "wrong.lst"))
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -101,3 +101,13 @@ def test_no_two_points_have_the_same_chance():
     ends = [numbers(r, n, n + 1)[0] + other for r in (0, 1, last) for n in (0, LONGEST - 1) for other in (0, 1)]
     assert len(set(ends)) == len(ends)
     assert min(ends) == 0
+
+
+def test_whole_numbers_are_each_as_likely():
+    d = Distribution("whole", low=2, high=5)
+    u = (np.arange(4000) + 0.5) / 4000
+    values, counts = np.unique(d.at(u), return_counts=True)
+    np.testing.assert_array_equal(values, [2, 3, 4, 5])
+    np.testing.assert_array_equal(counts, 1000)
+    np.testing.assert_array_equal(d.at(np.array([0.0, 1.0])), [2, 5])
+    assert d.median == 4  # the whole number at which half of the probability is passed

@@ -6,6 +6,7 @@ from sensitivity_studies import STUDY, TITRATED, write
 
 import thrombojax as tj
 from thrombojax.patients import population
+from thrombojax.sensitivity import derivatives
 from thrombojax.sensitivity.analyse import of_stream
 from thrombojax.sensitivity.derivatives import tangents
 from thrombojax.sensitivity.problem import problem
@@ -53,6 +54,28 @@ def test_derivatives_are_differences(tmp_path):
         down[i] -= h
         slope = (simulate(rows._replace(values=up)).y - simulate(rows._replace(values=down)).y) / (2 * h)
         np.testing.assert_allclose(found.by[:, i], slope, rtol=1e-5, atol=1e-6)
+
+
+def test_both_ways_find_the_same_derivatives(tmp_path, monkeypatch):
+    """A row without a result has none either way; the cheaper way is taken."""
+    text = STUDY.replace("{dose}", "1")
+    first, then = (text.index("[[sensitivity.factor]]", at) for at in (0, text.index('"dose"')))
+    given = problem(load(write(tmp_path, text=text[:first] + text[then:])).override(precision="f64"))
+    rows = rows_of(given, 5)
+    rows.values[0, 2] = np.nan
+    forward, back = (tangents(given, moves(given), rows, way) for way in ("forward", "back"))
+    assert back.failed == forward.failed == 1
+    np.testing.assert_allclose(back.y, forward.y, rtol=1e-12)
+    np.testing.assert_allclose(back.by, forward.by, rtol=1e-6, atol=1e-9)
+    assert np.isfinite(back.by[[0, 2, 4, 5]][..., [0, 1, 3, 4]]).all()
+    taken = []
+    monkeypatch.setattr(derivatives, "_back", lambda *args: taken.append(1))
+    tangents(given, moves(given), rows)
+    assert not taken  # two factors, and six outputs
+    monkeypatch.setattr(derivatives, "PULL", 0.1)
+    with pytest.raises(TypeError):
+        tangents(given, moves(given), rows)
+    assert taken
 
 
 @pytest.mark.parametrize("backend", ["native", pytest.param("xla", marks=pytest.mark.slow)])

@@ -136,7 +136,8 @@ def test_chance_is_a_factor_of_a_policy_with_errors(tmp_path):
         ),
         ([("{dose} ug/kg", "1 ug/kg")], ["factor[1]", "in no regimen"]),
         ([('name = "dose"', 'name = "dos"')], ["arm[1].regimen", "dose", "factor"]),
-        ([("weekly x 5", "every {dose} days x 5")], ["dose", "more than an amount"]),
+        ([("weekly x 5", "weekly x {dose}")], ["dose", "must be whole"]),
+        ([('"log-uniform"', '"whole"')], ["factor[1].low", "0.5", "allowed: a whole number"]),
         ([("cv = 0.4", "cv = 0.4\nsd = 2")], ["factor[2].sd", "does not go with the distribution log-normal"]),
         ([("median = 0.05\n", "")], ["factor[2].median", "is missing"]),
         ([('distribution = "range"', 'distribution = "iiv"')], ["does not say how platelet_lifespan varies"]),
@@ -157,6 +158,14 @@ def test_wrong_input_is_named(changes, words, tmp_path, capsys):
 
 
 CORRELATED = '\n[[sensitivity.correlation]]\npair = ["potency", "lifespan"]\nr = 0.5\n'
+
+
+def test_times_are_refused_where_counts_are_followed(tmp_path, capsys):
+    arm = '[[arm]]\nname = "fixed"\nregimen = "romiplostim 1 ug/kg sc weekly x 5 from day {start}"\n\n[observation]'
+    study = write(tmp_path, ("[observation]", arm), text=TITRATED)
+    code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5")
+    assert code == 2
+    assert "start is more than an amount in the arm 'fixed'" in err
 
 
 def test_dependent_factors_are_refused_where_shares_mean_nothing(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Indices against closed forms, SALib and direct formulas, whatever the blocks."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from functions import (
@@ -176,3 +177,17 @@ def test_intervals_are_of_the_jackknife_over_replicates():
     assert found.total.high[JANSEN, 0, 0] - found.total.low[JANSEN, 0, 0] == pytest.approx(
         2 * 1.894579 * spread, rel=1e-6
     )
+
+
+def test_a_function_in_jax_has_its_numbers_by_name():
+    def f(x):
+        return jnp.stack([x[0], jnp.sin(x[0]) + 7 * jnp.sin(x[1]) ** 2 + 0.1 * x[2] ** 4 * jnp.sin(x[0])])
+
+    found = sobol(f, ISHIGAMI, 2**15)
+    for kind, exact in (("first", ISHIGAMI_FIRST), ("total", ISHIGAMI_TOTAL)):
+        named = found.of(kind, output=1, estimator="jansen")
+        assert list(named) == list(ISHIGAMI.names)
+        for (value, low, high), true in zip(named.values(), exact, strict=True):
+            assert low < value < high
+            assert value == pytest.approx(true, abs=0.02)
+    assert found.of("total")[ISHIGAMI.names[0]][0] == pytest.approx(1, abs=0.02)

@@ -134,10 +134,8 @@ class _Slots:
             return f"p[{self.position[index]}]"
         if array in ("dose", "rate", "phase", "inside", "pick"):
             return f"WIDE(ALONG(job->{array}, {index} * job->segments + part))"
-        if array in ("h", "era", "start", "length"):
+        if array in ("h", "era", "start", "length", "h_dot", "start_dot", "length_dot"):
             return f"WIDE({array})"
-        if array in ("h_dot", "start_dot", "length_dot"):
-            return f"SPLAT({array})"
         if array in ("t", "t_dot", "factor"):
             return array
         if array in ("first", "window", "number", "rule"):
@@ -157,7 +155,7 @@ def _combine(target: str, weights: Sequence[float], tangent: bool) -> str:
     text = f"for (int k = 0; k < {half}; k++) {target}[k] = FMA({_weighted(weights, 'k')}, WIDE(h), y[k]);"
     if tangent:
         moved = f"FMA({_weighted(weights, 'k')}, WIDE(h), y[k])"
-        longer = f"FMA({_weighted(weights, 'k - S / 2')}, SPLAT(h_dot), {moved})"
+        longer = f"FMA({_weighted(weights, 'k - S / 2')}, WIDE(h_dot), {moved})"
         text += f"\nfor (int k = S / 2; k < S; k++) {target}[k] = {longer};"
     return text
 

@@ -18,7 +18,7 @@ typedef struct {
   int64_t wide;             /* inputs are float64, whatever REAL is */
   int64_t segments;
   const REAL *start, *length, *h, *era;      /* [segments] days; h: length of a step */
-  const REAL *start_dot, *length_dot;        /* [segments] tangents, in a kernel that has them */
+  const REAL *start_dot, *length_dot;        /* tangents of start and length, in a kernel that has them */
   const REAL *dose, *rate;                   /* [COLUMNS][segments] */
   const REAL *phase;                         /* [PHASES][segments] */
   const int32_t *steps;                      /* [segments] */
@@ -60,10 +60,12 @@ INLINE void scatter(REAL *to, V value, const int32_t *row) {
 #define TIME V
 #define ALONG(array, at) own(job, array, at, row)
 #define WIDE(x) (x)
+#define STILL SPLAT(0)
 #else
 #define TIME REAL
 #define ALONG(array, at) ((array)[at])
 #define WIDE(x) SPLAT(x)
+#define STILL 0
 #endif
 
 /* One row of an array [..][patient]. */

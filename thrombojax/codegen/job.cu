@@ -32,7 +32,7 @@ typedef struct {
   const REAL *p;                        /* [P][stride] used parameters */
   const REAL *y0;                       /* [S][stride] */
   const REAL *start, *length, *h, *era; /* [segments] days; h: length of a step */
-  const REAL *start_dot, *length_dot;   /* [segments] tangents, in a kernel that has them */
+  const REAL *start_dot, *length_dot;   /* tangents of start and length, in a kernel that has them */
   const REAL *dose, *rate;              /* [columns][segments] */
   const REAL *phase;                    /* [phases][segments] */
   const I32 *steps;                     /* [segments] */

@@ -12,8 +12,14 @@ if (ANY((I)(back_to > 0)))
 #else
 const int32_t steps = job->steps[part];
 #endif
-const REAL start_dot = TANGENT ? job->start_dot[part] : 0, length_dot = TANGENT ? job->length_dot[part] : 0;
+const TIME start_dot = TANGENT ? ALONG(job->start_dot, part) : STILL, length_dot = TANGENT ? ALONG(job->length_dot, part) : STILL;
+#if EACH
+REAL share[W];
+for (int k = 0; k < W; k++) share[k] = count[k] > 0 ? 1 / (REAL)count[k] : 0;
+const V h_dot = TANGENT ? length_dot * LOAD(share) : STILL;
+#else
 const REAL h_dot = TANGENT && steps > 0 ? length_dot / (REAL)steps : 0;
+#endif
 (void)length, (void)era, (void)h_dot;
 if (EACH || job->changed[part] || part == restart) {
   for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
@@ -32,7 +38,7 @@ if (E > 0) {
   V *const v_before = v, *const s_before = s;
   v = b, s = e, b = v_before, e = s_before;
   if (EACH || job->fresh[part] || part == restart) {
-    const V t = WIDE(start), t_dot = SPLAT(start_dot);
+    const V t = WIDE(start), t_dot = WIDE(start_dot);
     (void)t, (void)t_dot;
     { @begin@ }
   }
@@ -46,7 +52,7 @@ for (int32_t step = 0; step < steps; step++) {
 #endif
   { @line@ }
   for (int stage = step == 0 && E > 0; stage < STAGES; stage++) { /* the first slope is known at a bound */
-    const V t = WIDE(start + ((REAL)step + AT[stage]) * h), t_dot = SPLAT(start_dot + ((REAL)step + AT[stage]) * h_dot);
+    const V t = WIDE(start + ((REAL)step + AT[stage]) * h), t_dot = WIDE(start_dot + ((REAL)step + AT[stage]) * h_dot);
     V *const d = slope[stage];
     (void)t, (void)t_dot;
     @trial@
@@ -66,7 +72,7 @@ const int32_t visit = CLINIC ? job->visit[part + 1] : -1;
 const V factor = visit >= 0 ? own(job, job->factor, visit, row) : SPLAT(1);
 (void)factor;
 if (E > 0) {
-  const V t = WIDE(start + length), t_dot = SPLAT(start_dot + length_dot);
+  const V t = WIDE(start + length), t_dot = WIDE(start_dot + length_dot);
   (void)t, (void)t_dot;
   { @bound@ }
   RECORD(c, C);

@@ -2,7 +2,7 @@
 const REAL start = ALONG(job.start, part), length = ALONG(job.length, part), h = ALONG(job.h, part);
 const REAL era = ALONG(job.era, part);
 const I32 steps = ALONG(job.steps, part);
-const REAL start_dot = TANGENT ? READ(job.start_dot, part) : 0, length_dot = TANGENT ? READ(job.length_dot, part) : 0;
+const REAL start_dot = TANGENT ? ALONG(job.start_dot, part) : 0, length_dot = TANGENT ? ALONG(job.length_dot, part) : 0;
 const REAL h_dot = TANGENT && steps > 0 ? length_dot / (REAL)steps : 0;
 if (EACH && ALONG(job.reset, part) > 0)
   UNROLL for (int k = 0; k < S; k++) y[k] = READ(job.y0, k * job.stride + at);

@@ -8,7 +8,7 @@ static void course(const Job *job, int64_t group) {
   if (X > 0) { /* what is seen before the first segment may need its values */
     const int64_t part = 0;
     const TIME h = ALONG(job->h, part), era = ALONG(job->era, part);
-    const REAL h_dot = 0; /* tangents have no such values */
+    const TIME h_dot = STILL; /* tangents have no such values */
     (void)h, (void)era, (void)h_dot;
     for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
     { @segment@ }

@@ -1,4 +1,5 @@
-"""Covariances as population fits write them: NONMEM's .ext and .cov, matrices of R (nlmixr2: `fit$omega`) as CSV or as printed.
+"""Covariances as population fits write them: NONMEM's .ext, .lst and .cov, matrices of R (nlmixr2: `fit$omega`) as CSV or
+as printed.
 
 A small strict reader of these tables: pharmpy reads all of NONMEM's output, and brings a computer algebra system with it.
 """
@@ -19,10 +20,10 @@ FINAL = -1000000000
 def omega(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of random effects and their covariance, `[effect, effect]`, on the scale of the effects (log-normal: of logarithms).
 
-    Of a .ext file the names are ETA1, ETA2 ... Raises InputError for what is no such table or no covariance.
+    Of a .ext or .lst file the names are ETA1, ETA2 ... Raises InputError for what is no such table or no covariance.
     """
     lines = _lines(path)
-    final = _ext(path, lines)
+    final = _lst(path, lines) if path.suffix.lower() == ".lst" else _ext(path, lines)
     if final is None:
         return matrix(path)
     found = {tuple(map(int, k[6:-1].split(","))): v for k, v in final.items() if k.startswith("OMEGA(")}
@@ -137,6 +138,29 @@ def _ext(path: Path, lines: Sequence[str]) -> dict[str, float] | None:
     if len(final) != 1 or len(final[0]) != len(header):
         raise InputError(Problem(str(path), f"has no line {FINAL} of final estimates below its last header"))
     return {name: _number(path, name, cell) for name, cell in zip(header[1:], final[0][1:], strict=True)}
+
+
+def _lst(path: Path, lines: Sequence[str]) -> dict[str, float]:
+    """OMEGA(i,j) of the last final estimates in a NONMEM listing: under a line with an effect's name the numbers of its row, over
+    several lines where they are many; dots stand for what is not estimated."""
+    ends = [k for k, line in enumerate(lines) if "FINAL PARAMETER ESTIMATE" in line]
+    begins = [k for k, line in enumerate(lines) if ends and k > ends[-1] and line.split()[:3] == ["OMEGA", "-", "COV"]]
+    if not begins:
+        raise InputError(Problem(str(path), "has no OMEGA below a FINAL PARAMETER ESTIMATE"))
+    rows: list[list[float]] = []
+    for line in lines[begins[0] + 1 :]:
+        cells = line.strip().removeprefix("+").split() or ["."]
+        if cells[0] in ("OMEGA", "SIGMA", "1") or set(cells[0]) == {"*"}:  # the next matrix, or the next page
+            break
+        if cells[0].startswith("ET"):  # ETA9, ET10
+            rows.append([])
+        elif rows:
+            name = f"row {sum(map(bool, rows[:-1])) + 1} of OMEGA"
+            rows[-1] += [0.0 if not c.strip(".") else _number(path, name, c) for c in cells]
+    rows = [row for row in rows if row]  # a heading has no numbers below it
+    if [len(row) for row in rows] != list(range(1, len(rows) + 1)):
+        raise InputError(Problem(str(path), "has an OMEGA that is no lower triangle"))
+    return {f"OMEGA({i + 1},{j + 1})": v for i, row in enumerate(rows) for j, v in enumerate(row)}
 
 
 def _cells(line: str) -> list[str]:

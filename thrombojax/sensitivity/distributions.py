@@ -13,7 +13,8 @@ from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
 UNIFORM = ("uniform", "log-uniform")
-KINDS = ("normal", "log-normal", "uniform", "log-uniform", "triangular")
+ENDED = (*UNIFORM, "triangular", "whole")
+"""Kinds whose values have ends."""
 SMALL = 2.0**-40
 """As close to 0 and 1 as a number goes that is made a normal one."""
 
@@ -21,7 +22,10 @@ SMALL = 2.0**-40
 @dataclass(frozen=True)
 class Distribution:
     """centre, spread: mean and SD of a normal, median and SD of the logarithm of a log-normal; low, high: ends (of a normal or
-    log-normal: where it is cut off; clipped: what lies beyond is put there instead); mode: of a triangular."""
+    log-normal: where it is cut off; clipped: what lies beyond is put there instead); mode: of a triangular.
+
+    `whole` is every whole number from low to high, each as likely, and has no derivatives.
+    """
 
     kind: str
     centre: float = 0.0
@@ -37,6 +41,8 @@ class Distribution:
             return self.low + (self.high - self.low) * u
         if self.kind == "log-uniform":
             return self.low * (self.high / self.low) ** u
+        if self.kind == "whole":
+            return np.minimum(np.floor(self.low + (self.high - self.low + 1.0) * u), self.high)
         if self.kind == "triangular":
             width, rise = self.high - self.low, self.mode - self.low
             up = self.low + np.sqrt(u * width * rise)
@@ -68,7 +74,9 @@ class Distribution:
         return 1.0 / np.pi**2 if self.kind in UNIFORM else 1.0
 
     def by_score(self, u: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-        """d value / d score at uniform numbers."""
+        """d value / d score at uniform numbers. NaN where there is none."""
+        if self.kind == "whole":
+            return np.full_like(u, np.nan)
         if self.kind == "uniform":
             return np.full_like(u, self.high - self.low)
         if self.kind == "log-uniform":

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from thrombojax.sensitivity.design import Counted, Function, in_memory, room
-from thrombojax.sensitivity.distributions import UNIFORM
+from thrombojax.sensitivity.distributions import ENDED
 from thrombojax.sensitivity.factors import Space
 from thrombojax.sensitivity.indices import Interval
 from thrombojax.sensitivity.samples import numbers
@@ -53,7 +53,7 @@ def walk(k: int, levels: int, seed: int, trajectory: int) -> tuple[Float[np.ndar
 
 def values(space: Space, unit: Float[np.ndarray, "factor row"]) -> Float[np.ndarray, "factor row"]:
     """Factor values on the grid; where a distribution has no ends, between quantiles."""
-    bounded = np.asarray([f.distribution.kind in (*UNIFORM, "triangular") for f in space.factors])
+    bounded = np.asarray([f.distribution.kind in ENDED for f in space.factors])
     return space.values(np.where(bounded[:, None], unit, TAIL + (1.0 - 2.0 * TAIL) * unit))
 
 

@@ -225,7 +225,7 @@ def _distribution(one: Section, plan: Plan | None, leaf: str | None, omega: Mapp
         assert one.median is not None
         spread = omega[one.name] if one.cv is None else float(np.sqrt(np.log1p(one.cv**2)))
         return Distribution("log-normal", one.median, spread, low, high)
-    if one.distribution in ("uniform", "log-uniform"):
+    if one.distribution in ("uniform", "log-uniform", "whole"):
         return Distribution(one.distribution, low=low, high=high)
     if one.distribution == "triangular":
         return Distribution("triangular", low=low, high=high, mode=one.mode or 0.0)

@@ -17,6 +17,7 @@ from thrombojax.errors import InputError, Problem
 from thrombojax.patients import clinic as clinics
 from thrombojax.patients import population
 from thrombojax.patients.population import Patients
+from thrombojax.sensitivity import courses
 from thrombojax.sensitivity.problem import Setup
 from thrombojax.study import sweep as sweeps
 from thrombojax.study.plan import Plan
@@ -44,10 +45,12 @@ class Simulated(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Moves:
     """How one arm follows factors. amounts: place of the factor -> change of every slot's amount per unit of the factor
-    (`[slot]`); rule: place -> change of every number of the policy (`[number]`)."""
+    (`[slot]`); rule: place -> change of every number of the policy (`[number]`); slots: where more than these follows, what each
+    slot of a row is (`courses`), and then all amounts are in them."""
 
     amounts: Mapping[int, np.ndarray]
     rule: Mapping[int, np.ndarray]
+    slots: tuple[courses.Kind, ...] = ()
 
 
 def simulator(given: Setup) -> Callable[[Rows], Simulated]:
@@ -61,13 +64,17 @@ def simulator(given: Setup) -> Callable[[Rows], Simulated]:
         cohort = population.prepare(people, plan.model)
         ends, saved, status = [], [], []
         for cell, line, move in zip(plan.cells, sweeps.schedules(plan, cohort, plan.cells), follows, strict=True):
-            own = sweeps.care(plan, cell, line, cohort, people)
-            if own is not None:
-                own = _own(given, plan, cell.treatment, line, move, own, rows.values)
-            out = sweeps.solve(plan, cohort, line, own)
-            ends += [out.endpoints[e.name] for e in plan.endpoints]
-            saved += [out.saved[name] for name in plan.observables]
-            status.append(out.status)
+            if move.slots:
+                found = courses.solve(given, plan, cell.index[-1], move.slots, cohort, rows.values)
+            else:
+                own = sweeps.care(plan, cell, line, cohort, people)
+                if own is not None:
+                    own = _own(given, plan, cell.treatment, line, move, own, rows.values)
+                out = sweeps.solve(plan, cohort, line, own)
+                found = (out.endpoints, out.saved, out.status)
+            ends += [found[0][e.name] for e in plan.endpoints]
+            saved += [found[1][name] for name in plan.observables]
+            status.append(found[2])
         y = np.concatenate([np.reshape(ends, (-1, n)), *saved]).astype(float)
         return Simulated(y, np.stack(status))
 
@@ -95,28 +102,29 @@ def patients(given: Setup, rows: Rows) -> Patients:
 
 
 def _moves(given: Setup, a: int) -> Moves:
-    """What each factor that fills a placeholder of this arm changes, and that it is in proportion."""
+    """What each factor that fills a placeholder of this arm changes, and that amounts and rules do so in proportion."""
     plan, study = given.plan, given.plan.study
     taken = holes(study, a)
     middle = dict(zip(given.space.names, given.space.nominal, strict=True))
     base = plan.cells[a].treatment
     amounts, rule = {}, {}
+    beyond = []
     for name in taken:
         place = given.space.names.index(name)
         where = given.study.at("sensitivity", "factor", place)
         ends = given.space.factors[place].distribution.at(np.asarray([0.1, 0.9]))
         try:
             others = [treatment(study, a, {**{h: middle[h] for h in taken}, name: float(end)}) for end in ends]
+            alike = all(_when(plan, other) == _when(plan, base) for other in others)
         except InputError as error:
             raise InputError(
                 *(Problem(where, f"{name} = {ends[0]:g} to {ends[1]:g}: {p.message}") for p in error.problems)
             ) from None
-        message = (
-            f"{name} is more than an amount in the arm {plan.cells[a].arm!r}: a time, a duration or a switch; allowed: "
-        )
-        message += "amounts of boluses, and numbers of a policy that leave its visits and its parts as they are"
         if any(not _alike(plan, base, other) for other in others):
-            raise InputError(Problem(where, message))
+            raise InputError(Problem(where, f"{name} {_where_not(plan, a)}"))
+        if not alike:
+            beyond.append((name, where))
+            continue
         found = []
         for of in (_amounts, _rule):
             zero, low, high = (of(plan, t) for t in (base, *others))
@@ -127,12 +135,25 @@ def _moves(given: Setup, a: int) -> Moves:
             found.append(np.where(np.abs(high - low) > SAME * (np.abs(low) + np.abs(high)), slope, 0.0))
         infused = np.asarray(_slots(plan, base).infused, bool)
         if np.any(found[0][infused]):
-            raise InputError(Problem(where, f"{name} is the amount of an infusion; allowed: amounts of boluses"))
+            beyond.append((name, where))
+            continue
         if found[0].any():
             amounts[place] = found[0]
         if found[1].any():
             rule[place] = found[1]
-    return Moves(amounts, rule)
+    if not beyond:
+        return Moves(amounts, rule)
+    if plan.clinic is not None:
+        raise InputError(*(Problem(where, f"{name} {_where_not(plan, a)}") for name, where in beyond))
+    return Moves({}, {}, courses.kinds(given, a, [name for name, _ in beyond]))
+
+
+def _where_not(plan: Plan, a: int) -> str:
+    return (
+        f"is more than an amount in the arm {plan.cells[a].arm!r}: a time, a duration, an infusion or a switch; allowed where "
+        "counts are followed or observed with errors: amounts of boluses, and numbers of a policy that leave its visits and its "
+        "parts as they are; elsewhere any number of a regimen"
+    )
 
 
 def _slots(plan: Plan, t: Treatment) -> Any:
@@ -148,22 +169,19 @@ def _rule(plan: Plan, t: Treatment) -> np.ndarray:
 
 
 def _alike(plan: Plan, a: Treatment, b: Treatment) -> bool:
-    """Whether two treatments differ in amounts and numbers alone."""
+    """Whether two treatments differ in their regimens and in numbers of a policy alone."""
 
     def shape(t: Treatment) -> Any:
-        slots = _slots(plan, t)
         given = None if t.titration is None else replace(t.titration, rule=Rule())
-        bare = replace(t, regimen=base.regimen, titration=given)
-        return (
-            bare,
-            jax.tree.structure(t.rule()),
-            slots.column,
-            slots.infused,
-            *map(tuple, (slots.time, slots.duration)),
-        )
+        return replace(t, regimen=a.regimen, titration=given), jax.tree.structure(t.rule())
 
-    base = a
     return bool(shape(a) == shape(b))
+
+
+def _when(plan: Plan, t: Treatment) -> Any:
+    """All of a treatment's doses but their amounts."""
+    slots = _slots(plan, t)
+    return slots.column, slots.infused, tuple(slots.time), tuple(slots.duration)
 
 
 def _with_own(plan: Plan, moves: Sequence[Moves]) -> Plan:

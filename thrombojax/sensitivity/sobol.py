@@ -31,6 +31,13 @@ class Sobol:
     failed: int = 0
     stopped: bool = False
 
+    def of(self, kind: str, output: int = 0, estimator: str = "saltelli") -> dict[str, tuple[float, float, float]]:
+        """An output's `first` or `total` indices by factor or group: value, and the ends of its interval."""
+        place = ESTIMATORS.index(estimator)
+        value, ends = getattr(self.found.estimates, kind), getattr(self.found, kind)
+        rows = (part[place, output].tolist() for part in (value, ends.low, ends.high))
+        return dict(zip(self.groups, zip(*rows, strict=True), strict=True))
+
     def widest(self, estimator: str, among: Any = slice(None)) -> float:
         """The widest interval of a first or total index of these outputs."""
         place = ESTIMATORS.index(estimator)
@@ -55,7 +62,10 @@ def sobol(
     """Indices of a function from `[factor, row]` to `[row]` or `[output, row]`.
 
     base: over all replicates; function calls: base x (groups + 2), or (2 groups + 2) with second order; width: stops at the
-    first doubling at which no interval of the estimator is wider.
+    first doubling at which no interval of the estimator is wider. `.of("total")` of the result has the numbers.
+
+        space = Space((Factor("x", Distribution("uniform", low=0, high=1)), Factor("y", Distribution("normal", 2.0, 0.5))))
+        sobol(lambda x: jnp.sin(x[0]) * x[1], space, 1024).of("total")  # {"x": (value, low, high), "y": ...}
     """
     call = designs.of(function)
     pilot = Saltelli(space, 0, FIRST, 1, sampler, seed)

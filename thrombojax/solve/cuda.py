@@ -40,7 +40,22 @@ _POINTERS = ("p", "y0", "start", "length", "h", "era", "start_dot", "length_dot"
              "changed", "inside", "pick", "keep", "saved", "endpoint", "finite", "share", "visit", "acts", "slot", "knot", "rule",
              "factor", "taken", "course", "ledger", "reset", "endpoint_", "saved_", "p_", "y0_", "shares", "sums", "record",
              "checkpoint", "mark")  # fmt: skip
-_ALONG = ("start", "length", "h", "era", "dose", "rate", "phase", "steps", "inside", "pick", "keep", "reset")
+_ALONG = (
+    "start",
+    "length",
+    "h",
+    "era",
+    "dose",
+    "rate",
+    "phase",
+    "steps",
+    "inside",
+    "pick",
+    "keep",
+    "reset",
+    "start_dot",
+    "length_dot",
+)
 """What each patient has of its own where timelines are."""
 
 

@@ -58,7 +58,8 @@ class Job(ctypes.Structure):
 
 
 class Dots(NamedTuple):
-    """How fast the ends of segments move, for a kernel that has tangents: `[segment]`."""
+    """How fast the ends of segments move, for a kernel that has tangents: `[segment]`, or `[segment, patient]` of timelines of
+    patients' own."""
 
     start_dot: np.ndarray
     length_dot: np.ndarray

@@ -60,7 +60,7 @@ def tangents(
         dose=np.concatenate([time.dose, np.zeros_like(time.dose)], axis=1),
         rate=np.concatenate([time.rate, np.zeros_like(time.rate)], axis=1),
     )
-    still = np.zeros(len(time.length))
+    still = np.zeros_like(time.length)
     n, k, places = cohort.n, len(leaves), len(bounds)
     found = {name: Moved(np.zeros((places, n)), np.zeros((places, k, n)), np.ones(n, bool)) for name in save}
     sound = factor > 0

@@ -25,6 +25,7 @@ NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "uniform": (("low",), ("high",)),
     "log-uniform": (("low",), ("high",)),
     "triangular": (("low",), ("mode",), ("high",)),
+    "whole": (("low",), ("high",)),
     "range": (),
     "log-range": (),
     "iiv": (),
@@ -214,6 +215,12 @@ def _factor(at: int, factor: Given, before: list[str], omega: set[str]) -> list[
         found.append(Problem(f"{where}.high", f"given {high!r}; allowed: more than low = {low!r}"))
     if kind == "log-uniform" and low is not None and low <= 0:
         found.append(Problem(f"{where}.low", f"given {low!r}; allowed: more than 0, for a log-uniform distribution"))
+    if kind == "whole":
+        found += [
+            Problem(f"{where}.{key}", f"given {factor[key]!r}; allowed: a whole number")
+            for key in ("low", "high")
+            if isinstance(factor.get(key), float) and not float(factor[key]).is_integer()
+        ]
     if kind == "triangular" and None not in (low, high, mode) and not low <= mode <= high:  # type: ignore[operator]
         found.append(Problem(f"{where}.mode", f"given {mode!r}; allowed: from low = {low!r} to high = {high!r}"))
     if kind == "normal" and "cv" in factor and factor.get("mean") == 0:
