@@ -62,7 +62,7 @@ def test_what_a_page_shows_of_the_tree_is_what_it_is_now(name):
         m[1] for page in PAGES for m in re.finditer(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", text(page), re.DOTALL)
     ]
     assert shown
-    assert set(shown) == {getattr(fill, name)()}, f"run docs/fill.py {name}"
+    assert set(shown) == {fill.BLOCKS[name]()}, f"run docs/fill.py {name}"
 
 
 def test_the_study_in_the_reference_is_valid():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from said import DOCS, ROOT, code, command, fenced
+from blocks.said import DOCS, ROOT, code, command, fenced
 
 KUTER = "itp-romiplostim-kuter-2008"
 EVENTS = "itp-romiplostim-event-table"

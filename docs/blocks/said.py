@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 NEWLINE = "\n"
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 
 

@@ -1,0 +1,1 @@
+"""Blocks of the pages: a function makes each, by its name."""
