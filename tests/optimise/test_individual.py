@@ -12,7 +12,6 @@ from scipy.optimize import lsq_linear
 
 import thrombojax as tj
 from thrombojax.cli import main
-from thrombojax.codegen import build
 from thrombojax.endpoints import Endpoint
 from thrombojax.optimise import discrete, individual, lockstep, objective, own, problem
 from thrombojax.optimise.individual import Sampled
@@ -25,16 +24,6 @@ from thrombojax.study.schema import load
 pytestmark = pytest.mark.xdist_group("optimise")
 N = 5
 EVERY = np.arange(N)
-
-
-@pytest.fixture(autouse=True)
-def double():
-    try:
-        build.load("int thrombojax_works(void) { return 1; }")
-    except build.NoCompiler as error:
-        pytest.skip(str(error))
-    with jax.enable_x64(True):
-        yield
 
 
 ELIMINATION = np.linspace(0.2, 0.5, N)

@@ -9,23 +9,12 @@ import pk
 import pytest
 from scipy.optimize import lsq_linear
 
-from thrombojax.codegen import build
 from thrombojax.errors import RunError
 from thrombojax.optimise import descent, discrete, objective
 from thrombojax.optimise.descent import Settings
 from thrombojax.optimise.problem import Goal, Limit, population
 
 pytestmark = pytest.mark.xdist_group("optimise")
-
-
-@pytest.fixture(autouse=True)
-def double():
-    try:
-        build.load("int thrombojax_works(void) { return 1; }")
-    except build.NoCompiler as error:
-        pytest.skip(str(error))
-    with jax.enable_x64(True):
-        yield
 
 
 def solved(problem, f=None, **how):

@@ -9,7 +9,6 @@ import pk
 import pytest
 
 import thrombojax as tj
-from thrombojax.codegen import build
 from thrombojax.endpoints import Endpoint
 from thrombojax.fit import patients, problem
 from thrombojax.optimise import individual, objective, smooth, solve
@@ -23,16 +22,6 @@ SWEEPS = Path(__file__).parents[2] / "sweeps"
 TEXTS = {path.stem: path.read_text() for path in SWEEPS.glob("*.toml")}
 STUDIES = sorted(name for name, text in TEXTS.items() if "[optimise]" in text and "[events]" not in text)
 INDIVIDUAL = sorted(name for name, text in TEXTS.items() if "[optimise]" in text and "[events]" in text)
-
-
-@pytest.fixture(autouse=True)
-def double():
-    try:
-        build.load("int thrombojax_works(void) { return 1; }")
-    except build.NoCompiler as error:
-        pytest.skip(str(error))
-    with jax.enable_x64(True):
-        yield
 
 
 def agree(f, x, h=1e-5, forward=False, seed=0):
