@@ -66,6 +66,12 @@ def kernel_hash(plan: plans.Plan) -> str:
     return digest.hexdigest()
 
 
+def with_code(digest: str, folder: Path) -> str:
+    """A hash that changes with the modules of a folder too, for results that they decide."""
+    own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py"))))
+    return f"{digest[:32]}{own.hexdigest()[:32]}"
+
+
 def _device() -> str:
     kinds = sorted({d.device_kind for d in jax.local_devices()})
     return f"{', '.join(kinds)} ({_processor()})" if kinds == ["cpu"] else ", ".join(kinds)

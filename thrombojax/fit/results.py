@@ -1,6 +1,5 @@
 """`thrombojax fit`: individual fits in a results file, and as a table."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,11 +46,10 @@ def run(
         return arrays(found[0])
 
     digest = provenance.kernel_hash(plan)
-    own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     work = execute.Work(
         n=len(plan.ids),
         layout=layout(posterior, plan.ids, study.head.name),
-        kernel_hash=f"{digest[:32]}{own.hexdigest()[:32]}",
+        kernel_hash=provenance.with_code(digest, Path(__file__).parent),
         compute=compute,
         study=provenance.identity(plan),
         provenance=provenance.record(plan, digest) | {"precision": "f64", "fit_level": level},

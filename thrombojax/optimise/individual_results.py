@@ -1,6 +1,5 @@
 """`thrombojax optimise` of patients with a history: a plan for each, with its predicted band, in a results file and as tables."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +31,6 @@ def run(
     plan = plans.make(study)
     began = time.monotonic()
     digest = provenance.kernel_hash(plan)
-    own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     free(out, overwrite)
     if figure is not None:
         picture.check(figure)
@@ -41,7 +39,7 @@ def run(
     work = execute.Work(
         n=made.n,
         layout=made,
-        kernel_hash=f"{digest[:32]}{own.hexdigest()[:32]}",
+        kernel_hash=provenance.with_code(digest, Path(__file__).parent),
         compute=lambda start, stop: arrays(found),
         study=provenance.identity(plan),
         provenance=provenance.record(plan, digest) | {"optimise_feasible": int(found.feasible.all())},

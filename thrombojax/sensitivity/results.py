@@ -1,6 +1,5 @@
 """`thrombojax sensitivity`: from a study file to a results file, resumable, and a summary of it."""
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -63,8 +62,7 @@ def run(
     folder = out.with_name(out.name + ".stages")
     if _place(out, folder, resume, overwrite, text):
         return _told(out, figure, "was complete already")
-    own = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-    digest = f"{provenance.kernel_hash(given.plan)[:32]}{own.hexdigest()[:32]}"
+    digest = provenance.with_code(provenance.kernel_hash(given.plan), Path(__file__).parent)
     facts = provenance.record(given.plan, digest)
 
     def left() -> float | None:
