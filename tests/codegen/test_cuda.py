@@ -76,10 +76,14 @@ BUDGET = {
 
 SINGLE = {f"{drug} alone, cohort, f32": (COURSE, "feedback", (drug,), True, "f32", 255, 0) for drug in drug_names()}
 """Studies of one drug hold without spills."""
+QUICK = ("romiplostim, cohort, f32", "wang2010, all parameters, f32", "back: wang2010, all parameters, f32",
+         "tangent: wang2010, all parameters, f32")  # fmt: skip
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
-@pytest.mark.parametrize("name", [*BUDGET, *(pytest.param(name, marks=pytest.mark.slow) for name in SINGLE)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in (*BUDGET, *SINGLE)]
+)
 def test_registers(name, tmp_path, record_property):
     of, model, drugs, cohort, precision, most, spilled = (BUDGET | SINGLE)[name]
     text = emit_cuda.source(program(model, drugs, of), precision, shared(drugs) if cohort else frozenset())

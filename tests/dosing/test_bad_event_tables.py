@@ -261,6 +261,7 @@ def test_a_table_or_an_input_error(read, text, unit, given, rule, drop, observed
         assert all(days[0] == 0 for days in covariate.days)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_take_seconds(read):
     rows = "".join(
         f"{p},{d},{'100,1,.' if d % 7 == 0 else f'.,0,{d}'},{60 + d % 5},{p % 2}\n"

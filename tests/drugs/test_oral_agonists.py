@@ -92,6 +92,7 @@ def test_rises_in_volunteers(regimen, rise, day, least_tpo):
         assert_printed(tpo.min(), least_tpo, "least TPO")
 
 
+@pytest.mark.slow
 def test_a_single_dose_of_avatrombopag_is_over_on_day_28():
     days, counts, _ = course("avatrombopag 40 mg oral once")
     assert_printed(counts[np.flatnonzero(days == 28.0)[0]], "0.95")

@@ -186,6 +186,7 @@ def test_an_extreme_between_days_is_found_and_moves_as_it_should(reducer, sign):
     )
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_set_that_reads_back(file, tmp_path, capsys):
     out = tmp_path / "9.toml"
     assert main(["calibrate", str(file), "-o", str(out), "--json", str(tmp_path / "r.json")]) == 0

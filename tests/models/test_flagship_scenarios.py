@@ -19,7 +19,11 @@ def exact(name):
     return run(name, padded=True, backend="reference")
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+QUICK = ("R1", "R3", "R6", "S1", "S4")
+"""Of both sets; the others, some ten seconds each, are for `make test-all`."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SCENARIOS])
 def test_every_printed_number(name):
     for (observable, day), text in printed(name).items():
         assert_printed(at(exact(name), observable, day), text, f"{observable} on day {day}")

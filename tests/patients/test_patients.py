@@ -118,6 +118,7 @@ def test_cirrhosis_spleen_and_tpo(name, mean, low, high, spleen):
     assert (prepared.p.receptor.transmembrane_response == 0.1).mean() == pytest.approx(0.10, abs=0.015)
 
 
+@pytest.mark.slow
 def test_oral_agonists_vary_and_lusutrombopag_is_absorbed_less_in_cirrhosis():
     for name in COHORTS:
         drugs = ("avatrombopag", "lusutrombopag")

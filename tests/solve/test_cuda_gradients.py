@@ -44,7 +44,9 @@ def slope(case: Any, backend: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(itp, marks=pytest.mark.slow), user, wang], ids=["romiplostim", "infusions", "wang2010"]
+    "case",
+    [pytest.param(itp, marks=pytest.mark.slow), pytest.param(user, marks=pytest.mark.slow), wang],
+    ids=["romiplostim", "infusions", "wang2010"],
 )
 def test_both_modes_are_those_of_native(case):
     case = case("romiplostim") if case is itp else case()

@@ -131,7 +131,7 @@ def test_a_thousand_patients_are_those_of_scipy():
     _is_scipy(t, t.solve("native"))
 
 
-@pytest.mark.parametrize("backend", ["xla", "cuda"])
+@pytest.mark.parametrize("backend", [pytest.param("xla", marks=pytest.mark.slow), "cuda"])
 def test_backends_agree(backend, monkeypatch):
     monkeypatch.setattr(engine, "choose", lambda backend, model: backend)
     monkeypatch.setattr(cuda, "run", functools.partial(cuda.run, on=(places.Host(),)))

@@ -247,9 +247,8 @@ def compare(ours, theirs, rtol):
     close(ours[2], theirs[2], rtol, "amounts")
 
 
-@pytest.mark.parametrize(
-    "name", ["wang2010", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n != "wang2010")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_reverse_mode_against_differences_of_the_kernel(name):
     case = CASES[name]
     compare(case.at[1], differences(case.values, case, 2e-4), 1e-6)
@@ -295,7 +294,7 @@ def test_what_has_not_happened_yet_has_no_gradient():
             assert (by_amount[s][0, ~late] != 0).all()
 
 
-@pytest.mark.parametrize("name", ["wang2010", "romiplostim"])
+@pytest.mark.parametrize("name", ["wang2010", pytest.param("romiplostim", marks=pytest.mark.slow)])
 def test_a_dose_that_moves_past_a_save_time(name):
     """The count on day 14 is continuous in the time of the last dose; its slope is that of the earlier dose, then zero."""
     case = CASES[name]

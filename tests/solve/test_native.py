@@ -165,7 +165,11 @@ def same(one: engine.Solution, other: engine.Solution, rows: Any = slice(None), 
 # --- the numbers of XLA
 
 
-@pytest.mark.parametrize("name", MODELS)
+PARTS = ("untreated", "eltrombopag")
+"""Of "all drugs"."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in PARTS)) for n in MODELS])
 def test_numbers_are_those_of_xla(name):
     problem = case(name)
     exact = problem.solve("native", "f64")

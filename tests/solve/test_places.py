@@ -112,8 +112,8 @@ def assert_same(found, other):
         assert np.array_equal(mine, theirs, equal_nan=True), name
 
 
-LONG_ONES = ("shimizu2021",)
-"""Whose steps are so short that a block by `xla` takes seconds."""
+LONG_ONES = ("shimizu2021", "romiplostim", "eltrombopag", "transfusion")
+"""Whose steps are so short that a block by `xla` takes seconds; and parts of "all drugs"."""
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG_ONES)) for n in CASES])

@@ -91,7 +91,9 @@ def assert_same(a, b, tolerance):
         np.testing.assert_allclose(a.ledger[name], b.ledger[name], rtol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["with misses", "levels", "windows"])
+@pytest.mark.parametrize(
+    "name", ["with misses", *(pytest.param(n, marks=pytest.mark.slow) for n in ("levels", "windows"))]
+)
 def test_native_is_xla(name):
     assert_same(solved(name, "native"), solved(name, "xla"), 1e-10)
 
