@@ -134,7 +134,7 @@ def measure(study: Path, base: int, large: int, derivatives: int) -> dict[str, A
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        memory = {str(n): peak(study, n, folder / f"{n}.h5") for n in (base, large)}
+        memory = {str(n): peak(study, n, folder / f"{n}.h5") for n in sorted({base, large})}
         (folder / "stages").mkdir()
         given = prepared(study, base, derivatives)
         cost = overhead(given, folder / "stages")

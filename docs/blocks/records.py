@@ -5,10 +5,12 @@ import textwrap
 
 from blocks.said import ROOT, table
 
+RESULTS = ROOT / "benchmarks" / "results"
+
 
 def refit() -> str:
     """What `python -m benchmarks.refit` measured, as committed."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "refit-2-core-x86-64.json").read_text(encoding="utf-8"))
+    found = json.loads((RESULTS / "refit-2-core-x86-64.json").read_text(encoding="utf-8"))
     cover, shrinkage = found["coverage_of_90_percent"], found["shrinkage"]
     rows = [(f"`{name}`", f"{100 * cover[name]:.1f} %", f"{100 * x:.0f} %") for name, x in shrinkage.items()]
     batch, alone = 1e3 * found["batch_s_per_patient"], 1e3 * found["scipy_s_per_patient"]
@@ -24,7 +26,7 @@ def refit() -> str:
 
 def descents() -> str:
     """What `python -m benchmarks.optimise` measured, as committed."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "optimise-2-core-x86-64.json").read_text(encoding="utf-8"))
+    found = json.loads((RESULTS / "optimise-2-core-x86-64.json").read_text(encoding="utf-8"))
     rows = [
         (
             row["method"],
@@ -39,7 +41,7 @@ def descents() -> str:
 
 def streamed() -> str:
     """What `python -m benchmarks.sensitivity` measured, as committed."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
+    found = json.loads((RESULTS / "sensitivity-2-core-x86-64.json").read_text(encoding="utf-8"))
     cost, screened = found["cost"], found["screening"]
     memory = [f"{size / 1e6:.0f} MB at {int(base):,} base samples" for base, size in found["peak_rss_bytes"].items()]
     said = (
@@ -48,6 +50,12 @@ def streamed() -> str:
         f"forgotten. Memory at its peak: {', '.join(memory)}. Derivatives of {screened['derivatives']} samples cost "
         f"1/{1 / screened['share']:.0f} of the indices of {found['large']:,}, and {screened['same']} of the "
         f"{screened['of']} factors with the five largest bounds of an endpoint have its five largest totals."
+    )
+    loop = json.loads((RESULTS / "sensitivity-healthy-loop-2-core-x86-64.json").read_text(encoding="utf-8"))
+    other, large = loop["screening"], f"{loop['large']:,} base samples"
+    said += (
+        f" In `{loop['study']}` ({loop['factors']} factors, {large}) they cost 1/{1 / other['share']:.0f}, and "
+        f"{other['same']} of {other['of']} are the same."
     )
     return textwrap.fill(said, 128)
 
