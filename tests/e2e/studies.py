@@ -28,6 +28,7 @@ NUMBERS: Mapping[str, Mapping[str, Any]] = {
     "rises": {"threshold": 50},
     "value_on_day": {"day": 14},
     "weeks_of_response": {"threshold": 50},
+    "response_share": {"threshold": 50},
     "response": {"threshold": 50, "needed": 2},
     "cumulative_dose": {"drug": "romiplostim"},
     "doses_given": {"drug": "romiplostim"},

@@ -82,6 +82,7 @@ def test_what_is_reduced_is_what_is_saved(out):
         assert np.all(data["the_nadir"].values <= saved.min(2) * (1 + 1e-6))
         visits = saved[:, :, ::7]
         assert np.array_equal(data["the_weeks_of_response"], (visits >= 50).sum(2))
+        assert np.allclose(data["the_response_share"], (visits >= 50).mean(2), rtol=1e-6)
         assert np.allclose(data["the_auc"] / studies.DAYS, data["the_mean"], rtol=1e-6)
         trapezoid = (saved[:, :, 1:] + saved[:, :, :-1]).sum(2) / 2
         assert np.allclose(data["the_auc"], trapezoid, rtol=0.02)

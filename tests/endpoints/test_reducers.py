@@ -41,6 +41,7 @@ ENDPOINTS = [
     Endpoint("day_30.25", "value_on_day", visits=(30.25,)),
     Endpoint("weeks", "weeks_of_response", visits=VISITS, numbers=HIGH),
     Endpoint("moderate", "weeks_of_response", visits=VISITS, numbers={**HIGH, "threshold": 200.0, "below": 330.0}),
+    Endpoint("share", "response_share", visits=VISITS, numbers=HIGH),
     Endpoint("responder", "response", visits=VISITS, numbers={**HIGH, "needed": 2}),
     Endpoint("given", "cumulative_dose", drug="romiplostim"),
     Endpoint("given_early", "cumulative_dose", drug="romiplostim", start=0.0, stop=7.0),
@@ -126,6 +127,8 @@ def expected(e, k):
     if e.reducer == "value_on_day":
         return seen[0]
     count = np.sum((seen >= e.numbers["threshold"]) & (seen < e.numbers.get("below", np.inf)))
+    if e.reducer == "response_share":
+        return count / len(e.visits)
     return float(count >= e.numbers["needed"]) if e.reducer == "response" else count
 
 

@@ -26,6 +26,7 @@ RESCUE = Rescue(12.0, "transfusion", "iv", "1/nL", 40.0)
 LEDGER = ("dose_increases", "dose_decreases", "dose_holds", "rescues", "titrated_dose", "wasted_dose", "last_dose")
 ENDPOINTS = (
     Endpoint("weeks", "weeks_of_response", stop=DAYS, numbers={"threshold": 50, "rescue_weeks": 4}, visits=VISITS),
+    Endpoint("share", "response_share", stop=70, numbers={"threshold": 50}, visits=VISITS[:-2]),
     Endpoint("durable", "response", start=42, stop=DAYS, visits=VISITS[5:],
              numbers={"threshold": 50, "needed": 3, "allow_rescue": 0}),
     Endpoint("stable", "stable_response", start=42, stop=77, visits=VISITS[5:-1],
@@ -178,6 +179,24 @@ def test_stable_doses_are_those_of_the_ledger():
     assert np.array_equal(out.endpoints["stable"], stable)
     assert 0 < np.sum(stable) < len(stable)
     assert 0 < np.min(near) < 1
+
+
+def test_shares_are_of_the_visits_that_were_kept():
+    """Who misses visits or leaves; one leaves before the first, and has no share."""
+    out = solved("with misses", "native")
+    seen = out.ledger["seen"][1:12]  # weeks 1 to 11; the endpoint `share` looks at ten
+    kept = ~np.isnan(seen)
+    assert not kept.any(0).all()
+    shares, near = [], []
+    for patient, here in enumerate(kept.T):
+        ten = seen[:10, patient][here[:10]]
+        shares.append(np.mean(ten >= 50) if len(ten) else np.nan)
+        given = out.ledger["dose"][:11, patient][here]
+        given = given[given > 0]
+        mode = np.bincount(given.astype(int)).argmax() if len(given) else 0
+        near.append(np.mean(np.abs(given - mode) <= 1) if len(given) else np.nan)
+    np.testing.assert_allclose(out.endpoints["share"], shares, rtol=1e-12)
+    np.testing.assert_allclose(out.endpoints["near"], near, rtol=1e-12)
 
 
 def test_amounts_are_rounded_and_vials_wasted():

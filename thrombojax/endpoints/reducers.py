@@ -161,6 +161,24 @@ def _responds(v: Scalar, since: Scalar, q: Any) -> Any:
     return (v >= q["threshold"]) & (v < q["below"]) & (since >= 7.0 * q["rescue_weeks"])
 
 
+def _share_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
+    return *_count_first(v, pick, q), jnp.where(pick > 0.5, 1.0, jnp.zeros_like(v))
+
+
+def _share(carry: Carry, seen: Seen, q: Any) -> Carry:
+    kept = (seen.pick > 0.5) & _kept(seen)
+    return *_count((carry[0],), seen, q), carry[1] + jnp.where(kept, 1.0, 0.0)
+
+
+def _kept(seen: Seen) -> Any:
+    """Whether the clinic saw the patient: missed visits are no number."""
+    return seen.v1 >= -jnp.inf
+
+
+def _of_kept(carry: Carry, window: tuple[float, float], q: Any) -> Scalar:
+    return jnp.where(carry[1] > 0.5, carry[0] / jnp.maximum(carry[1], 1.0), jnp.nan)
+
+
 def _response_first(v: Scalar, pick: Scalar, q: Any) -> Carry:
     return *_count_first(v, pick, q), jnp.zeros_like(v)
 
@@ -207,7 +225,7 @@ def _bins(carry: Carry, seen: Seen, q: Any) -> Carry:
 
     def more(k: int, count: Scalar) -> Scalar:
         mine = (steps > k + 0.5) & ((steps <= k + 1.5) | (k == BINS - 1))
-        return count + jnp.where(mine & (seen.pick > 0.5), 1.0, 0.0)
+        return count + jnp.where(mine & (seen.pick > 0.5) & _kept(seen), 1.0, 0.0)
 
     return tuple(more(k, count) for k, count in enumerate(carry))
 
@@ -287,6 +305,10 @@ REDUCERS: Mapping[str, Reducer] = {
     "weeks_of_response": Reducer(
         "visit", ("threshold", "below", "rescue_weeks"), _one, "visits in the window at or above the threshold",
         _count_first, _count, _total
+    ),
+    "response_share": Reducer(
+        "visit", ("threshold", "below", "rescue_weeks"), _one,
+        "share of the visits kept in the window at or above the threshold", _share_first, _share, _of_kept
     ),
     "response": Reducer(
         "visit", ("threshold", "needed", "below", "rescue_weeks", "allow_rescue"), _one,

@@ -39,6 +39,12 @@ REDUCERS: dict[str, Asks] = {
         may=("below", "rescue_weeks"),
         visits=True,
     ),
+    "response_share": Asks(
+        "share of the visits kept in the window that are at or above `threshold`",
+        ("threshold",),
+        may=("below", "rescue_weeks"),
+        visits=True,
+    ),
     "response": Asks(
         "1 where `needed` visits in the window are at or above `threshold`, else 0",
         ("threshold", "needed"),
