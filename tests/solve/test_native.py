@@ -53,9 +53,10 @@ def endpoints(names, drug: str | None) -> tuple[Endpoint, ...]:
             continue  # what a policy did is asked of plans that have one
         start, stop = WINDOWS[len(found) % 2]
         told = {k: NUMBERS[k] for k in reversed(reducer.numbers)}
-        visits = {"value_on_day": (7.0,), **dict.fromkeys(("weeks_of_response", "response_share", "response"), (0.0, 7.0, DAYS))}.get(
-            name, ()
-        )
+        visits = {
+            "value_on_day": (7.0,),
+            **dict.fromkeys(("weeks_of_response", "response_share", "response"), (0.0, 7.0, DAYS)),
+        }.get(name, ())
         given_ = drug if reducer.kind == "dose" else None
         found.append(Endpoint(f"the {name}", name, "platelets", start, stop, told, given_, visits))
     return tuple(found)

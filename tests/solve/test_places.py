@@ -74,7 +74,10 @@ EVERY = [
         stop=DAYS,
         numbers={k: NUMBERS[k] for k in reducer.numbers},
         drug="drug" if reducer.kind == "dose" else None,
-        visits={"value_on_day": (9.0,), "weeks_of_response": LOOKS, "response_share": LOOKS, "response": LOOKS}.get(name, ()),
+        visits={
+            "value_on_day": (9.0,),
+            **dict.fromkeys(("weeks_of_response", "response_share", "response"), LOOKS),
+        }.get(name, ()),
     )
     for name, reducer in REDUCERS.items()
     if reducer.kind != "ledger"  # of plans that have a policy: tests/solve/test_policies.py
