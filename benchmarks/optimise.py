@@ -5,7 +5,8 @@
 All minimise the same smooth objective (minus the time in 50 to 200e9/L, plus twice that above 400e9/L) from
 3 ug/kg a week, within 0 to 10 ug/kg. The target is what our projected L-BFGS reaches, a thousandth short of it.
 Time counts from the first call to the first value at the target, compilation left out; a rival is given up after
-`times` as long as that took.
+`times` as long as that took. Then one gradient of each of three starts, in turns and side by side (rows of their own in one
+launch), by turns in one process.
 """
 
 import argparse
@@ -34,6 +35,7 @@ ENDS = (
 )
 GOALS = (Goal("band", -1.0), Goal("high", 1.0, 2.0))
 SLACK = 1e-3
+STARTS, SIZES, REPEATS = 3, (100, 1000), 7
 
 
 class Reached(Exception):
@@ -60,10 +62,10 @@ class Clock:
         return value
 
 
-def problem(patients: int) -> Dosing:
+def problem(patients: int, precision: str = "f64") -> Dosing:
     people = population(tj.cohort("itp", parameter_set="2").sample(patients, seed=1), ("romiplostim",), ENDS)
     made = course(tj.regimen("romiplostim 3 ug/kg sc weekly x 26"), DAYS, low=0.0, high=10.0)
-    return Dosing(made, people, DAYS, ENDS, GOALS)
+    return Dosing(made, people, DAYS, ENDS, GOALS, precision=precision)
 
 
 def rivals(d: Any) -> dict[str, Callable[[Clock], Any]]:
@@ -79,6 +81,27 @@ def rivals(d: Any) -> dict[str, Callable[[Clock], Any]]:
             f, box, x0=d.start, seed=1, maxiter=10**6, polish=False
         ),
     }  # fmt: skip
+
+
+def starts(patients: int) -> dict[str, Any]:
+    """Median seconds of a gradient of each of some starts, both ways, in single precision."""
+    made = problem(patients, "f32")
+    f = objective.objective(made)
+    several = f.beside(STARTS)
+    assert several is not None
+    d = made.course.decisions
+    x = jnp.asarray(np.random.default_rng(1).uniform(1.0, 6.0, (d.k, STARTS)))
+    one = jax.jit(jax.grad(lambda x: f(x)[0]))
+    all_of = jax.jit(jax.grad(lambda x: jnp.sum(several(x)[0])))
+    ways = {"turns": lambda: [one(v) for v in x.T], "side_by_side": lambda: all_of(x)}
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(1 + REPEATS):  # the first compiles
+        for name, run in ways.items():
+            began = time.perf_counter()
+            jax.block_until_ready(run())
+            spent[name].append(time.perf_counter() - began)
+    seconds = {name: float(np.median(v[1:])) for name, v in spent.items()}
+    return {"patients": patients, "starts": STARTS, **seconds, "ratio": seconds["side_by_side"] / seconds["turns"]}
 
 
 def measure(patients: int, times: float, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -118,7 +141,7 @@ def measure(patients: int, times: float, say: Callable[[str], None] = print) -> 
         row["ratio"] = row["seconds"] / ours
     return {
         "machine": machine.describe(), "patients": patients, "decisions": d.k, "precision": "f64", "target": target,
-        "start": float(value(jnp.asarray(d.start))), "rows": rows,
+        "start": float(value(jnp.asarray(d.start))), "rows": rows, "starts": [starts(n) for n in SIZES],
         "notes": "ratio: seconds over thrombojax's; a lower bound where the target was not reached",
     }  # fmt: skip
 
@@ -133,6 +156,9 @@ def main() -> None:
     for row in found["rows"]:
         bound = "" if row["reached"] else ", not reached"
         print(f"{row['method']:<36}{row['seconds']:>9.1f} s{row['calls']:>8} calls{row['ratio']:>8.1f} x{bound}")
+    for of in found["starts"]:
+        print(f"{of['starts']} starts, {of['patients']} patients, a gradient of each: in turns {of['turns']:.3f} s, side by side "
+              f"{of['side_by_side']:.3f} s ({of['ratio']:.2f})")  # fmt: skip
     if given.json is not None:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

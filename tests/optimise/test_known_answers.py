@@ -1,6 +1,7 @@
 """Problems whose best doses are known: in closed form, by SciPy's quadratic programme, or because all of them can be tried."""
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from thrombojax.errors import RunError
-from thrombojax.optimise import descent, discrete, objective
+from thrombojax.optimise import descent, discrete, lagrangian, objective, starts
 from thrombojax.optimise.descent import Settings
 from thrombojax.optimise.problem import Goal, Limit, population
 
@@ -41,7 +42,7 @@ def test_the_least_drug_that_keeps_every_trough():
     found = solved(problem)
     lost = pk.TARGET * pk.V * np.expm1(7 * pk.K)
     best = np.array([lost + pk.TARGET * pk.V, *[lost] * (pk.WEEKS - 1)])
-    assert found.violation <= descent.HELD
+    assert found.violation <= lagrangian.HELD
     np.testing.assert_allclose(found.x, best, rtol=2e-3)  # as tight as constraints are held
     assert np.all(found.multipliers > 0)
 
@@ -169,6 +170,65 @@ def test_an_objective_of_some_patients_is_that_of_them_alone(backend):
     assert len(traced) == 1
 
 
+def errors(people):
+    """With an error of measurement of each patient's own on the visits."""
+    factor = {7.0 * k: np.linspace(0.8, 1.3, people.cohort.n) * (1 + 0.1 * k) for k in range(1, 5)}
+    return replace(people, factor=factor)
+
+
+def test_plans_side_by_side_are_each_alone():
+    """Value, excesses and gradient of three plans on rows of their own, errors of measurement among them."""
+    f = objective.objective(pk.dosing(GOALS, LIMITS, errors(people(5))))
+    x = np.random.default_rng(3).uniform(0.5, 30.0, (pk.WEEKS, 3))
+    x[1, 1] = 0.0
+
+    def total(x, f=f):
+        value, excess = f(x)
+        return jnp.sum(value) + jnp.sum(excess), (value, excess)
+
+    several = f.beside(3)
+    slope, (value, excess) = jax.jit(jax.grad(lambda x: total(x, several), has_aux=True))(x)
+    for i in range(3):
+        mine, (one, over) = jax.jit(jax.grad(total, has_aux=True))(x[:, i])
+        np.testing.assert_allclose(value[i], one, rtol=1e-12)
+        np.testing.assert_allclose(excess[:, i], over, rtol=1e-12)
+        np.testing.assert_allclose(slope[:, i], mine, rtol=1e-10, atol=1e-12)
+
+
+def test_where_plans_cannot_be_side_by_side():
+    assert objective.objective(pk.dosing(GOALS, LIMITS, people(2), move=1.0)).beside(2) is None
+    assert objective.objective(pk.dosing(GOALS, LIMITS, people(2), backend="xla")).beside(2) is None
+
+
+def test_starts_end_alike_in_turns_and_side_by_side():
+    problem = pk.dosing([Goal("amount", 1.0, 0.01)], [Limit("trough3", 1.0, True)], people(5))
+    f, d = objective.objective(problem), problem.course.decisions
+    settings = Settings(3, 15, 60, 1e-6)
+    turns, beside = (
+        descent.descend(f, f, d.low, d.high, d.start, settings, several=g) for g in (None, f.beside(settings.starts))
+    )
+    np.testing.assert_allclose(beside.starts, turns.starts, rtol=1e-9)
+    np.testing.assert_allclose(beside.x, turns.x, rtol=1e-6, atol=1e-9)
+    assert turns.converged
+    assert len(np.unique(turns.starts)) == 3
+    assert beside.trace.phase.count("adam") == 15
+    assert turns.trace.phase.count("adam") == 45
+
+
+def test_a_start_without_a_value_leaves_the_others_alone():
+    """Side by side, in a pit that the first start is in and no other."""
+    low, high, start = np.zeros(2), np.ones(2), np.array([0.2, 0.2])
+
+    def pit(x):
+        return jnp.where(x[0] > 0.15, jnp.nan, x[0]), jnp.zeros((0, *x.shape[1:]))
+
+    alone = descent.descend(pit, pit, low, high, start, Settings(4, 10, 30, 1e-6))
+    found = descent.descend(pit, pit, low, high, start, Settings(4, 10, 30, 1e-6), several=pit)
+    np.testing.assert_array_equal(found.x, alone.x)
+    np.testing.assert_array_equal(found.starts, alone.starts)
+    assert found.trouble == alone.trouble != ""
+
+
 def test_mini_batches_ask_everybody_and_starts_are_compared_on_the_same():
     """Steps of Adam on other patients each: their mean is that of all, so the minimum is found; subsets are those of the seed."""
     target, asked = np.linspace(0.2, 0.8, 12), []
@@ -180,10 +240,10 @@ def test_mini_batches_ask_everybody_and_starts_are_compared_on_the_same():
     def some(x):
         return jnp.mean((x[0] - target[:4]) ** 2), jnp.zeros(0)
 
-    first = descent.subsets(12, 5, 1)
+    first = starts.subsets(12, 5, 1)
     two = [next(first) for _ in range(2)]
     assert len(np.unique(np.concatenate(two))) == 10
-    again = descent.subsets(12, 5, 1)
+    again = starts.subsets(12, 5, 1)
     assert all(np.array_equal(next(again), mine) for mine in two)
     settings = Settings(2, 60, 0, 1e-9, mini_batches=True)
     box = np.zeros(1), np.ones(1), np.array([0.9])

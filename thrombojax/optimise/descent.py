@@ -6,16 +6,18 @@ rest moves along the quasi-Newton direction and is projected, with backtracking.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from thrombojax.errors import RunError
+from thrombojax.optimise import starts
+from thrombojax.optimise.lagrangian import HELD, Lagrangian, Trace, projected
+from thrombojax.optimise.starts import Several
 
 MEMORY = 10
 ARMIJO = 1e-4
@@ -23,27 +25,6 @@ GROWTH = 4.0
 """Of the penalty where a violation is not small enough beside that of the round before."""
 QUARTER = 0.25
 """Small enough: at a half, the chance constraint of the chemotherapy schedule took more rounds than there are."""
-HELD = 1e-3
-"""Excess of a constraint, over its scale, that counts as none."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """The record of a descent, one entry an evaluation. norm: of the projected gradient, largest part."""
-
-    phase: list[str] = field(default_factory=list)
-    objective: list[float] = field(default_factory=list)
-    violation: list[float] = field(default_factory=list)
-    norm: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-    def note(self, phase: str, value: float, violation: float, norm: float, began: float) -> None:
-        for row, new in zip(
-            (self.phase, self.objective, self.violation, self.norm, self.seconds),
-            (phase, value, violation, norm, time.monotonic() - began),
-            strict=True,
-        ):
-            row.append(new)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,63 +63,6 @@ class Settings:
     mini_batches: bool = False
 
 
-class _Lagrangian:
-    """Value and gradient in u (scaled), with what was seen there; jitted once."""
-
-    def __init__(
-        self,
-        f: Callable[..., tuple[Any, Any]],
-        low: np.ndarray,
-        high: np.ndarray,
-        trace: Trace,
-        began: float,
-        forward: bool,
-    ):
-        self.low, self.span = low, high - low
-        self.trace, self.began, self.phase = trace, began, "adam"
-        self.best: tuple[tuple[float, float], np.ndarray] | None = None
-
-        def whole(u: Any, multipliers: Any, penalty: Any, *rows: Any) -> Any:
-            value, excess = f(self.low + self.span * u, *rows)
-            shifted = jnp.maximum(excess + multipliers / penalty, 0.0)
-            return value + 0.5 * penalty * jnp.sum(shifted**2 - (multipliers / penalty) ** 2), (value, excess)
-
-        def ahead(u: Any, *given: Any) -> Any:
-            def twice(u: Any) -> Any:
-                out = whole(u, *given)
-                return out[0], out
-
-            slope, out = jax.jacfwd(twice, has_aux=True)(u)
-            return out, slope
-
-        self._grad = jax.jit(ahead if forward else jax.value_and_grad(whole, has_aux=True))
-        self._value = jax.jit(whole)
-
-    def __call__(
-        self, u: np.ndarray, multipliers: np.ndarray, penalty: float, *rows: np.ndarray
-    ) -> tuple[float, np.ndarray, float, np.ndarray]:
-        (total, (value, excess)), slope = self._grad(jnp.asarray(u), jnp.asarray(multipliers), penalty, *rows)
-        g = np.asarray(slope, float)
-        if not (np.isfinite(float(total)) and np.isfinite(g).all()):
-            at = ", ".join(f"{v:.4g}" for v in self.low + self.span * u)
-            raise RunError(f"the objective is not finite at the decisions {at}")
-        found = float(value), np.asarray(excess, float)
-        worst = float(max(found[1].max(initial=0.0), 0.0))
-        self.trace.note(self.phase, found[0], worst, projected(u, g), self.began)
-        rank = (worst if worst > HELD else 0.0, found[0])
-        if self.best is None or rank < self.best[0]:
-            self.best = (rank, u.copy())
-        return float(total), g, *found
-
-    def value(self, u: np.ndarray, multipliers: np.ndarray, penalty: float) -> float:
-        return float(self._value(jnp.asarray(u), jnp.asarray(multipliers), penalty)[0])
-
-
-def projected(u: np.ndarray, g: np.ndarray) -> float:
-    """Largest part of the step that a unit step down the gradient makes within the box: 0 at a stationary point."""
-    return float(np.abs(np.clip(u - g, 0.0, 1.0) - u).max(initial=0.0))
-
-
 def descend(
     f: Callable[..., tuple[Any, Any]],
     rough: Callable[[Any], tuple[Any, Any]],
@@ -148,42 +72,36 @@ def descend(
     settings: Settings,
     say: Callable[[str], None] = lambda text: None,
     sizes: tuple[int, int] | None = None,
+    several: Several | None = None,
 ) -> Found:
     """f, rough: x -> (objective, excesses), of all patients and of some; sizes: how many these are, for mini-batches, where f is
-    asked as (x, patients). Starts are compared on the same patients.
+    asked as (x, patients); several: `rough` of all starts at once. Starts are compared on the same patients.
 
     Where an objective is not finite the best plan before that is what is found, with its trouble; RunError where there is none.
     """
     began, trace = time.monotonic(), Trace()
-    k = len(start)
     m = int(np.shape(jax.eval_shape(f, jnp.asarray(start))[1])[0])
-    first = np.clip((start - low) / (high - low), 0.0, 1.0)
-    rng = np.random.default_rng(settings.seed)
-    # Constant levels between the bounds and draws around them: a schedule that is wrong everywhere is no start.
-    others = [np.clip(level + 0.1 * rng.standard_normal(k), 0, 1) for level in rng.permutation(
-        np.linspace(0.1, 0.9, max(settings.starts - 1, 1)))][: settings.starts - 1]  # fmt: skip
-    some = _Lagrangian(rough, low, high, trace, began, settings.forward)
+    made = (low, high, m, trace, began, settings.forward)
+    some, whole = Lagrangian(rough, *made), Lagrangian(f, *made)
     multipliers, penalty = np.zeros(m), 10.0
-    drawn = _Lagrangian(f, low, high, trace, began, settings.forward) if settings.mini_batches and sizes else None
-    ends, troubles = [], list[str]()
-    for i, u in enumerate([first, *others]):
-        say(f"start {i + 1} of {settings.starts}")
-        try:
-            if drawn is not None and sizes is not None:
-                rows = subsets(*sizes, settings.seed + i)
-                ends.append(_stochastic(drawn, some, u, multipliers, penalty, settings, rows))
-            else:
-                ends.append(_adam(some, u, multipliers, penalty, settings))
-        except RunError as error:
-            troubles.append(f"start {i + 1}: {error}")
-    if not ends:
+    first = starts.drawn(np.clip((start - low) / (high - low), 0.0, 1.0), settings.starts, settings.seed)
+    go = settings.steps, settings.rate
+    if settings.mini_batches and sizes:
+        rows = [starts.subsets(*sizes, settings.seed + i) for i in range(settings.starts)]
+        totals, ends = starts.on_draws(Lagrangian(f, *made), some, first, penalty, *go, rows, say)
+    elif several is not None and settings.steps:
+        say(f"{settings.starts} starts, side by side")
+        totals, ends = starts.side_by_side(several, some, first, penalty, *go, settings.tolerance)
+    else:
+        totals, ends = starts.in_turns(some, first, penalty, *go, settings.tolerance, say)
+    fine = np.isfinite(totals)
+    troubles = [f"start {i + 1}: {some.not_finite(ends[:, i])}" for i in np.flatnonzero(~fine)]
+    if not fine.any():
         raise RunError(troubles[0])
-    ends.sort(key=lambda end: end[0])
-    u = ends[0][1]
+    u = ends[:, np.argmin(np.where(fine, totals, np.inf))]
     some.phase = "l-bfgs, batch"
     if rough is not f:
         u = _lbfgs(some, u, multipliers, penalty, settings.tolerance, settings.polish, [])[0]
-    whole = _Lagrangian(f, low, high, trace, began, settings.forward)
     whole.phase = "l-bfgs"
     left, before, norm, excess, pairs = settings.polish, np.inf, np.inf, np.zeros(m), list[Pair]()
     for turn in range(settings.rounds if m else 1):
@@ -213,65 +131,8 @@ def descend(
     done = norm <= settings.tolerance and bool(np.all(excess <= HELD))
     return Found(
         low + (high - low) * u, float(value), excess, multipliers, norm, done and not troubles,
-        np.array([e[0] for e in ends]), trace, "; ".join(troubles),
+        np.sort(totals[fine]), trace, "; ".join(troubles),
     )  # fmt: skip
-
-
-def _adam(
-    f: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, settings: Settings
-) -> tuple[float, np.ndarray]:
-    """(lowest value, where) of projected Adam; it ends where the objective is not finite."""
-    go = _adaptive(u, settings)
-    best = (np.inf, u)
-    for _ in range(settings.steps):
-        try:
-            total, g, *_ = f(u, multipliers, penalty)
-        except RunError:
-            if np.isfinite(best[0]):
-                break
-            raise
-        best = min(best, (total, u), key=lambda pair: pair[0])
-        if projected(u, g) <= settings.tolerance:
-            break
-        u = go(u, g)
-    return best if settings.steps else (f.value(u, multipliers, penalty), u)
-
-
-def _stochastic(
-    f: _Lagrangian, common: _Lagrangian, u: np.ndarray, multipliers: np.ndarray, penalty: float, settings: Settings,
-    rows: Iterator[np.ndarray],
-) -> tuple[float, np.ndarray]:  # fmt: skip
-    """(value on the common patients, where) at the end of projected Adam on other patients at each step."""
-    go = _adaptive(u, settings)
-    for _ in range(settings.steps):
-        u = go(u, f(u, multipliers, penalty, next(rows))[1])
-    value = common.value(u, multipliers, penalty)
-    if not np.isfinite(value):
-        raise RunError("the objective is not finite where mini-batches ended")
-    return value, u
-
-
-def _adaptive(u: np.ndarray, settings: Settings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """(u, gradient) -> u after the next step of Adam, in the box; the rate falls by a cosine."""
-    rule = optax.adam(optax.cosine_decay_schedule(settings.rate, max(settings.steps, 1)))
-    state = rule.init(jnp.asarray(u))
-
-    def go(u: np.ndarray, g: np.ndarray) -> np.ndarray:
-        nonlocal state
-        with jax.numpy_dtype_promotion("standard"):  # optax raises decay rates to whole powers
-            step, state = rule.update(jnp.asarray(g), state)
-        return np.clip(u + np.asarray(step, float), 0.0, 1.0)
-
-    return go
-
-
-def subsets(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
-    """Without end: permutations of n patients, cut into subsets of one size; what is left of a permutation is not used."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(n)
-        for first in range(0, n - size + 1, size):
-            yield np.sort(order[first : first + size])
 
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -279,7 +140,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def _lbfgs(
-    f: _Lagrangian,
+    f: Lagrangian,
     u: np.ndarray,
     multipliers: np.ndarray,
     penalty: float,

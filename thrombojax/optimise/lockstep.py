@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from thrombojax.errors import RunError
-from thrombojax.optimise.descent import ARMIJO, GROWTH, HELD
+from thrombojax.optimise.descent import ARMIJO, GROWTH
+from thrombojax.optimise.lagrangian import HELD
 
 Function = Callable[[Any, Any], tuple[Any, Any]]
 """x `[k, pair]`, who `[pair]` -> (objective `[pair]`, excess of each constraint over its scale `[constraint, pair]`) of the
@@ -57,7 +58,7 @@ class _Where:
 
     @property
     def norm(self) -> np.ndarray:
-        """As `descent.projected`, of every problem."""
+        """As `lagrangian.projected`, of every problem."""
         return np.asarray(np.abs(np.clip(self.u - self.g, 0.0, 1.0) - self.u).max(axis=0))
 
     def settle(self, f: "_Lagrangian", who: np.ndarray) -> None:

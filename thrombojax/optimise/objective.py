@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,15 +11,16 @@ import numpy as np
 
 from thrombojax.codegen.build import NoCompiler
 from thrombojax.codegen.trace import CannotTranslate
-from thrombojax.dosing.administer import MASS, columns
+from thrombojax.dosing.administer import columns
 from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.dosing.timeline import Schedule, Slots, grid, schedule
 from thrombojax.endpoints import Endpoint
 from thrombojax.errors import InputError
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
-from thrombojax.optimise import risk, smooth
-from thrombojax.optimise.problem import Course, Dosing, Goal, Limit
+from thrombojax.optimise import own, risk, smooth
+from thrombojax.optimise.problem import Course, Dosing, Goal, Limit, factors
+from thrombojax.optimise.starts import Several
 from thrombojax.patients.population import shared
 from thrombojax.solve import engine, gradient, pieces
 from thrombojax.solve.engine import Cohort
@@ -37,26 +38,70 @@ Values = Callable[..., Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Risk measures over smooth endpoints. patients: how many there are."""
+    """Risk measures over smooth endpoints. patients: how many there are; beside: how many plans -> all of them at once, or None
+    where that cannot be."""
 
     of: Values
     goals: Sequence[Goal]
     limits: Sequence[Limit]
     smoothing: float
     patients: int
+    beside: Callable[[int], Several | None] = lambda plans: None
 
     def __call__(self, x: Any, rows: Any = None) -> tuple[Any, Any]:
         """x `[k]` -> (what is minimised, excess of each constraint over its scale `[constraint]`: 0 or less where it holds), of
         all patients or of `rows`."""
-        found = {name: _filled(v) for name, v in self.of(x, rows).items()}
-        total = sum(goal.weight * _measured(goal, found[goal.endpoint]) for goal in self.goals)
-        over = [_excess(limit, found[limit.endpoint], self.smoothing) for limit in self.limits]
-        return total, jnp.stack(over) if over else jnp.zeros(0)
+        return _weighed(self.goals, self.limits, self.smoothing, self.of(x, rows))
 
 
 def objective(problem: Dosing) -> Objective:
     """What is minimised, and its constraints."""
-    return Objective(values(problem), problem.goals, problem.limits, problem.smoothing, problem.people.cohort.n)
+    wrong = smooth.problems(problem.used, problem.where)
+    if wrong:
+        raise InputError(*wrong)
+    ready, said = _steadied(problem), (problem.goals, problem.limits, problem.smoothing)
+    return Objective(values(ready), *said, problem.people.cohort.n, lambda plans: beside(ready, plans))
+
+
+def beside(problem: Dosing, plans: int) -> Several | None:
+    """Several plans in one launch, each on rows of its own; None where days are decided, or no kernel runs."""
+    of, n = problem.course, problem.people.cohort.n
+    if of.moves or problem.backend == "xla":
+        return None
+    people, used = problem.people, problem.used
+    rows = own.own(
+        people.model, _tiled(people.cohort, plans), of, problem.days, used, smoothing=problem.smoothing,
+        precision=problem.precision, accuracy=problem.accuracy, backend=problem.backend,
+        factor={day: np.tile(f, plans) for day, f in people.factor.items()},
+    )  # fmt: skip
+
+    def found(x: Any) -> tuple[Any, Any]:
+        seen = {name: v.reshape(plans, n) for name, v in rows.smooth(jnp.repeat(x, n, axis=1)).items()}
+        each = [
+            _weighed(problem.goals, problem.limits, problem.smoothing, {name: v[i] for name, v in seen.items()})
+            for i in range(plans)
+        ]
+        return jnp.stack([value for value, _ in each]), jnp.stack([excess for _, excess in each], axis=1)
+
+    try:
+        jax.eval_shape(found, jnp.zeros((of.decisions.k, plans)))
+    except (NoCompiler, CannotTranslate):
+        return None  # who asks for one plan at a time is told so, and gets XLA
+    return found
+
+
+def _tiled(cohort: Cohort, times: int) -> Cohort:
+    """The patients so many times over."""
+    p, y0 = jax.tree.map(lambda a: np.tile(np.broadcast_to(a, (cohort.n,)), times), (cohort.p, cohort.y0))
+    return Cohort(p, y0, np.tile(cohort.rate, times), np.tile(cohort.status, times))
+
+
+def _weighed(goals: Sequence[Goal], limits: Sequence[Limit], smoothing: float, seen: Mapping[str, Any]) -> Any:
+    """(objective, excesses) of smooth endpoints, `[patient]` each."""
+    found = {name: _filled(v) for name, v in seen.items()}
+    total = sum(goal.weight * _measured(goal, found[goal.endpoint]) for goal in goals)
+    over = [_excess(limit, found[limit.endpoint], smoothing) for limit in limits]
+    return total, jnp.stack(over) if over else jnp.zeros(0)
 
 
 def _filled(value: Any) -> Any:
@@ -82,15 +127,9 @@ def _excess(limit: Limit, value: Any, smoothing: float) -> Any:
 def values(problem: Dosing) -> Values:
     """Smooth endpoints; traceable, in both modes."""
     of, people, used = problem.course, problem.people, problem.used
-    wrong = smooth.problems(used, problem.where)
-    if wrong:
-        raise InputError(*wrong)
     model, cohort = people.model, people.cohort
-    days = smooth.keep(used, problem.days)
-    line = lines(model, cohort, of, grid(problem.days, days.tolist()))
-    save = smooth.observables(used)
-    cohort = _steadied(problem, cohort, lambda c: _runner(problem, model, c, save[:1], days), line)
-    run = _runner(problem, model, cohort, save, days)
+    days, line = _looked(problem)
+    run = _runner(problem, smooth.observables(used), days)
     weight = np.asarray(struct.as_dict(cohort.p).get(model.weight, np.ones(cohort.n)), float)
     factor = factors(model, of)
     order = np.argsort(of.time0, kind="stable")
@@ -119,28 +158,29 @@ def values(problem: Dosing) -> Values:
     return found
 
 
-def _steadied(problem: Dosing, cohort: Cohort, runner: Callable[[Cohort], Run], line: Any) -> Cohort:
+def _looked(problem: Dosing) -> tuple[np.ndarray, Callable[[Any], Schedule]]:
+    """Days that the smooth endpoints look at, and x -> timeline."""
+    days = smooth.keep(problem.used, problem.days)
+    people = problem.people
+    return days, lines(people.model, people.cohort, problem.course, grid(problem.days, days.tolist()))
+
+
+def _steadied(problem: Dosing) -> Dosing:
     """With more steps for patients whom their own leave without a result at an end of the bounds."""
-    d, tableau, model = problem.course.decisions, method(problem.people.model), problem.people.model
+    d, people = problem.course.decisions, problem.people
+    model, tableau = people.model, method(people.model)
     least = engine.STABLE * tableau.stable * (2.0 if model.classical else 1.0) * model.steps_per_day
+    days, line = _looked(problem)
     for _ in range(2):
-        run = runner(cohort)
+        run = _runner(problem, smooth.observables(problem.used)[:1], days)
         seen = [np.asarray(v) for x in (d.start, d.low, d.high) for v in run(line(x)).values()]
         bad = ~np.all([np.isfinite(v).all(axis=0) for v in seen], axis=0)
         if not bad.any():
             break
+        cohort = problem.people.cohort
         rate = np.where(bad, engine.AGAIN * np.maximum(cohort.rate, least), cohort.rate)
-        cohort = Cohort(cohort.p, cohort.y0, rate, cohort.status)
-    return cohort
-
-
-def factors(model: Model, of: Course) -> np.ndarray:
-    """From the regimen's units to the model's, of each slot."""
-    found = np.ones(len(of.who))
-    for i, (drug, route, said, _) in enumerate(of.who):
-        unit, target = said.removesuffix("/kg"), model.entries[drug, route].unit
-        found[i] = MASS[unit] / MASS[target] if unit != target else 1.0
-    return found
+        problem = replace(problem, people=replace(people, cohort=replace(cohort, rate=rate)))
+    return problem
 
 
 def lines(model: Model, cohort: Cohort, of: Course, fixed: np.ndarray) -> Callable[[Any], Schedule]:
@@ -171,8 +211,9 @@ def lines(model: Model, cohort: Cohort, of: Course, fixed: np.ndarray) -> Callab
     return line
 
 
-def _runner(problem: Dosing, model: Model, cohort: Cohort, save: tuple[str, ...], days: np.ndarray) -> Run:
+def _runner(problem: Dosing, save: tuple[str, ...], days: np.ndarray) -> Run:
     """By the generated kernel or by XLA."""
+    model, cohort = problem.people.model, problem.people.cohort
     at = tuple(days.tolist())
     how: dict[str, Any] = {"precision": problem.precision, "accuracy": problem.accuracy}
 

@@ -5,8 +5,9 @@ gradients reach it patient by patient through the same adjoint as any other para
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import jax
@@ -22,8 +23,7 @@ from thrombojax.endpoints.reducers import SAME
 from thrombojax.models import struct
 from thrombojax.models.protocol import Entry, Model
 from thrombojax.optimise import smooth
-from thrombojax.optimise.objective import factors
-from thrombojax.optimise.problem import Course
+from thrombojax.optimise.problem import Course, factors
 from thrombojax.patients.population import shared
 from thrombojax.solve import engine, gradient
 from thrombojax.solve.engine import OK, Cohort
@@ -35,7 +35,8 @@ OWN = "decided"
 
 @dataclass(frozen=True, eq=False)
 class Own:
-    """A course on rows of patients. model: that of `cohort` with a leaf a decision; kept: days of the smooth endpoints."""
+    """A course on rows of patients. model: that of `cohort` with a leaf a decision; factor: what visits see over the truth, by
+    day, `[row]`."""
 
     model: Model
     cohort: Cohort
@@ -47,6 +48,7 @@ class Own:
     precision: str
     accuracy: float
     backend: str
+    factor: Mapping[float, np.ndarray]
 
     @property
     def leaves(self) -> tuple[str, ...]:
@@ -72,7 +74,8 @@ class Own:
             return amounts[self.slots(e)] / top[self.slots(e), None]
 
         saved = {name: v.astype(amounts.dtype) for name, v in saved.items()}
-        seen = smooth.Seen(days, saved, dose, {}, self.smoothing, boluses)
+        factor = {day: jnp.asarray(f)[mine] for day, f in self.factor.items()}
+        seen = smooth.Seen(days, saved, dose, factor, self.smoothing, boluses)
         return {e.name: smooth.value(e, seen) for e in self.endpoints}
 
     def exact(
@@ -122,6 +125,7 @@ class Own:
 def own(
     model: Model, cohort: Cohort, course: Course, days: float, endpoints: tuple[Endpoint, ...], *, save: Sequence[float] = (),
     smoothing: float = 0.1, precision: str = "f64", accuracy: float = 1e-4, backend: str = "auto",
+    factor: Mapping[float, np.ndarray] = MappingProxyType({}),
 ) -> Own:  # fmt: skip
     """Patients (rows of a cohort) whose amounts of a course are their own; its days are the course's."""
     made, line = _own_model(model, course), _line(model, cohort, course, days, endpoints, save)
@@ -131,7 +135,7 @@ def own(
     rate = np.where(cohort.status == OK, cohort.rate, 0.0)
     status = np.where(engine.buckets(made, rate, method(made)) > 0, cohort.status, engine.TOO_STIFF).astype(np.uint8)
     people = Cohort(p, cohort.y0, cohort.rate, status)
-    return Own(made, people, course, line, endpoints, days, smoothing, precision, accuracy, backend)
+    return Own(made, people, course, line, endpoints, days, smoothing, precision, accuracy, backend, factor)
 
 
 def _picked(cohort: Cohort, rows: np.ndarray) -> Cohort:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from thrombojax.dosing import care as cares
+from thrombojax.dosing.administer import MASS
 from thrombojax.dosing.regimen import Dose, Regimen
 from thrombojax.endpoints import Endpoint, looks
 from thrombojax.errors import InputError, Problem, RunError
@@ -263,3 +264,12 @@ class Dosing:
     def used(self) -> tuple[Endpoint, ...]:
         names = {t.endpoint for t in self.goals} | {t.endpoint for t in self.limits}
         return tuple(e for e in self.endpoints if e.name in names)
+
+
+def factors(model: Model, of: Course) -> np.ndarray:
+    """From the regimen's units to the model's, of each slot."""
+    found = np.ones(len(of.who))
+    for i, (drug, route, said, _) in enumerate(of.who):
+        unit, target = said.removesuffix("/kg"), model.entries[drug, route].unit
+        found[i] = MASS[unit] / MASS[target] if unit != target else 1.0
+    return found

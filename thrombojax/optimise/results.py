@@ -12,7 +12,7 @@ from thrombojax import execute, provenance
 from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.errors import RunError
 from thrombojax.optimise import holdout
-from thrombojax.optimise.descent import HELD
+from thrombojax.optimise.lagrangian import HELD
 from thrombojax.optimise.problem import Limit
 from thrombojax.optimise.solve import Optimised, optimise
 from thrombojax.outputs import free

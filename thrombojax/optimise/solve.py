@@ -246,7 +246,8 @@ def _planned(
         whole = deciding.function(train.patients, goals, mine, None)
         rough = deciding.function(train.patients, goals, mine, said.batch) if said.batch < n else whole
         sizes = (whole.patients, rough.patients) if said.mini_batches and rough is not whole else None
-        found = descent.descend(whole, rough, d.low, d.high, start, settings, say, sizes)
+        several = rough.beside(settings.starts) if settings.starts > 1 and sizes is None else None
+        found = descent.descend(whole, rough, d.low, d.high, start, settings, say, sizes, several)
         seen = train.evaluate(deciding.treatment(found.x))
         shares = [share(limit, seen, said.confidence) for limit in limits]
         if real is not None or all(s.holds for s in shares) or turn == TIGHTENED:
