@@ -1,6 +1,7 @@
 """Gradients by the CUDA text, compiled for this processor: against those of `native`, and through a driver whose GPUs it is."""
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from gradient_cases import dot, forward, itp, moved, patient_rows, reverse, several, user, wang
 
+from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.errors import InputError
 from thrombojax.solve import chunks, cuda, cuda_adjoint, gradient, places
 
@@ -145,3 +147,12 @@ def test_which_backend(monkeypatch):
         assert gradient.choose("cuda", model, "f32") == "native"
     with pytest.raises(InputError, match="xla"):
         gradient.choose("xla", model, "f32")
+
+
+def test_which_backend_a_model_allows():
+    model = replace(user().model, backends=("cuda", "xla"))
+    with pytest.raises(InputError, match="runs on cuda, xla, not on native"):
+        gradient.choose("native", model, "f32")
+    with pytest.raises(CannotTranslate, match="runs on xla, reference alone"):
+        gradient.choose("auto", replace(model, backends=("xla", "reference")), "f32")
+    assert gradient.choose("auto", replace(model, backends=("native", "xla")), "f32") == "native"

@@ -117,7 +117,12 @@ def choose(backend: str, model: Model, precision: str) -> str:
         raise InputError(unknown("backend", "backend", backend, ("auto", *MACHINES)))
     if model.delays is not None:
         raise CannotTranslate(Problem(f"model {model.name}", "has delays: only solve.xla.trajectory differentiates it"))
-    if backend == "native" or (backend == "auto" and "cuda" not in model.backends):
+    if backend != "auto" and backend not in model.backends:
+        runs = f"model {model.name} runs on {', '.join(model.backends)}, not on {backend}"
+        raise InputError(Problem("backend", runs))
+    if not set(MACHINES) & set(model.backends):
+        raise CannotTranslate(Problem(f"model {model.name}", f"runs on {', '.join(model.backends)} alone"))
+    if backend == "native" or "cuda" not in model.backends:
         return "native"
     why = cuda.unusable(model, precision)
     if why is not None and backend == "cuda":
