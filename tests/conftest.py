@@ -5,6 +5,7 @@ from pathlib import Path
 
 # Before JAX is imported, and for the subprocesses that tests start. The key is the program itself: nothing goes stale.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+os.environ.setdefault("EQX_ON_ERROR", "nan")  # as `thrombojax.process`: else the reference's programs are not kept
 os.environ.setdefault("THROMBOJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "thrombojax"))
 
 import jax

@@ -270,3 +270,18 @@ def test_info(capsys, tmp_path):
 def test_json_that_cannot_be_written(capsys, tmp_path):
     assert main(["info", "drugs", "--json", str(tmp_path / "no" / "i.json")]) == 2
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_what_is_solved_again_is_compiled_once(tmp_path):
+    """The reference's program stays on disk, so that the audit of a second run starts at once."""
+    code = "; ".join((
+        "from thrombojax import process", "process.prepare('f64')", "import thrombojax as tj",
+        "from thrombojax.models import registry",
+        "patients = registry.build(registry.Source('wang2010')).patients(baseline_platelets=[250.0], weight=[70.0])",
+        "tj.simulate(patients, 'romiplostim 1 ug/kg sc once', days=2, backend='reference')",
+    ))  # fmt: skip
+    kept = tmp_path / "xla"
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(kept)}
+    env.pop("EQX_ON_ERROR")
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    assert list(kept.glob("jit_block-*"))
