@@ -136,6 +136,11 @@ assert "jax" not in sys.modules and "h5py" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+def test_the_reference_is_not_loaded_before_it_is_asked_for():
+    code = "import sys, thrombojax.api; assert 'diffrax' not in sys.modules and 'equinox' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
 def test_python_m_and_version():
     done = command("--version")
     assert done.returncode == 0

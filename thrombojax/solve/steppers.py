@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,6 +163,8 @@ def _exactly(exact: Exact | None, y: Flat) -> dict[int, dict[float, Any]]:
 
 
 def _adaptive(stepper: Adaptive, derivative: Derivative, y: Flat, start: Scalar, length: Scalar) -> Flat:
+    import diffrax  # takes the better part of a second, which every start would pay
+
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: derivative(start + t, y)),
         diffrax.Dopri8(),
