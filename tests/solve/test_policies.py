@@ -217,6 +217,21 @@ def test_placebo_takes_no_drug_and_meets_the_same_errors():
     assert np.array_equal(out.ledger["count"][0], drug.ledger["count"][0])
 
 
+def test_an_arm_that_gives_nothing_beside_one_whose_patients_leave():
+    """They share a program in which doses are missed, and there are none to miss."""
+    c = Case(Treatment(visits=VISITS, dropout=0.5), 6)
+    bare = {"endpoints": [e for e in c.endpoints if e.name in ("weeks", "share", "peak")], "save": ("platelets",)}
+    found = [
+        engine.solve(
+            c.model, c.cohort, c.line, clinic=c.clinic, care=c.care, days=VISITS, backend=b, precision="f64", **bare
+        )
+        for b in ("native", "xla")
+    ]
+    np.testing.assert_allclose(found[0].saved["platelets"], found[1].saved["platelets"], rtol=1e-10)
+    assert np.isfinite(found[0].saved["platelets"]).all()
+    assert np.array_equal(found[0].endpoints["share"], found[1].endpoints["share"], equal_nan=True)
+
+
 def test_a_visit_takes_place_once_in_its_window():
     c, out = case("windows"), solved("windows", "native")
     by_visit = clinics.by_visit(c.treatment, c.patients, DAYS, out.ledger)

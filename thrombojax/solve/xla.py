@@ -90,7 +90,8 @@ def trajectory(
         u = Inputs({key: line.phase[key] for key in plan.phases}, line.era)
         dose = line.dose
         if clinic is not None and care is not None:
-            taken = care.taken[jnp.maximum(at.slot, 0)] if clinic.own else ()
+            some = clinic.own and len(care.taken) > 0  # an arm that gives nothing has no administrations
+            taken = care.taken[jnp.maximum(at.slot, 0)] if some else ()
             dose, given = pieces.give(model, plan, care.rule, memory, line.dose, taken, p)
             here = at.slot >= 0
             dose = [jnp.where(here, d, 0.0) for d in dose]
