@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from thrombojax.errors import RunError
-from thrombojax.optimise import descent, discrete, lagrangian, objective, starts
+from thrombojax.optimise import descent, discrete, lagrangian, objective, solve, starts
 from thrombojax.optimise.descent import Settings
 from thrombojax.optimise.problem import Goal, Limit, population
 
@@ -254,3 +255,24 @@ def test_mini_batches_ask_everybody_and_starts_are_compared_on_the_same():
     assert set(np.concatenate(steps[:3]).tolist()) == set(range(12))
     assert found.x[0] == pytest.approx(target.mean(), abs=0.02)
     assert found.starts == pytest.approx(np.mean((found.x[0] - target[:4]) ** 2), abs=0.01)
+
+
+def test_a_real_dose_that_some_patients_allow_and_all_forbid(monkeypatch):
+    """The search looks at the first half, whose excess is 0.05 less than that of all: the dose must fall by more than what is
+    violated, 0.01."""
+    response = np.array([0.9, 0.9, 1.0, 1.0])
+    limit = SimpleNamespace(scale=1.0, excess=lambda value: value - 1.905)
+    train = SimpleNamespace(
+        patients=SimpleNamespace(n=4), evaluate=lambda dose, rows=None: float(dose[0] * np.mean(response[rows]))
+        if rows is not None else float(dose[0] * np.mean(response)),
+    )  # fmt: skip
+    monkeypatch.setattr(solve, "share", lambda limit, of, confidence: SimpleNamespace(value=of))
+    monkeypatch.setattr(solve, "objective", lambda goals, of: -of)
+    found = SimpleNamespace(x=np.array([2.05]), multipliers=np.array([1.0]))
+    said = SimpleNamespace(batch=2, confidence=0.95)
+    levels = [np.arange(0.0, 2.2, 0.02)]
+    chosen, whole = solve._real(
+        SimpleNamespace(treatment=lambda x: x), train, (), (limit,), found, levels, said, lambda text: None
+    )
+    assert whole <= 1.905
+    assert chosen.x[0] == pytest.approx(2.0, abs=1e-9)

@@ -304,5 +304,6 @@ def _real(
         excess = np.array([m.excess(share(m, whole, said.confidence).value) for m in limits])
         if np.all(excess <= 0.0) or rows is None:
             break
-        margin = margin + 1.2 * np.maximum(excess, 0.0)
+        # as far away as makes this plan one that some of the patients find violated too
+        margin = np.where(excess > 0.0, np.maximum(margin, excess - counted(x)[1]), margin)
     return replace(chosen, rounded=rounded[0], tried=len(seen)), whole
