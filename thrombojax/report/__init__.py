@@ -18,12 +18,12 @@ def render(results_path: str | Path, out_path: str | Path) -> Path:
     """
     out = Path(out_path)
     picture.check(out)
+    from thrombojax.report import indices_figure
     from thrombojax.report.figure import STYLE, draw
-    from thrombojax.sensitivity import figure as sensitivities
     from thrombojax.store.results import reading
 
     with reading(Path(results_path)) as file:
-        figure = sensitivities.drawn(file) if sensitivities.holds(file) else None
+        figure = indices_figure.drawn(file) if indices_figure.holds(file) else None
     if figure is None:
         with open_results(results_path) as results:
             figure = draw(results)

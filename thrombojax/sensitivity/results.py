@@ -111,9 +111,9 @@ def said(found: Analysis) -> dict[str, Any]:
 
 def _told(out: Path, figure: Path | None, how: str) -> Outcome:
     if figure is not None:
-        from thrombojax.sensitivity import figure as figures
+        from thrombojax.report import indices_figure
 
-        figures.draw(out, figure)
+        indices_figure.draw(out, figure)
     summary, constant = tables.summary(out)
     return Outcome(out, False, constant, f"results: {out} ({how})\n\n{summary}")
 
