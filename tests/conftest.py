@@ -21,6 +21,15 @@ settings.register_profile("thrombojax", deadline=None, derandomize=True)
 settings.load_profile("thrombojax")
 
 
+@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """A module's tests stay on one worker, where what they share is made once; some modules say a group of their own."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    return (yield)
+
+
 @pytest.fixture(scope="module")
 def small_blocks():
     """Launches of few patients, for tests that solve few: `xla` fills a block of 1024 with copies, which tell no more."""

@@ -175,7 +175,7 @@ def test_parquet_without_pyarrow_says_what_to_install(folder, out):
         assert not (folder / "none.parquet").exists()
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize("suffix", ["png", pytest.param("svg", marks=pytest.mark.slow)])
 def test_report_draws_it(folder, out, suffix):
     pytest.importorskip("matplotlib")
     picture = folder / f"report.{suffix}"

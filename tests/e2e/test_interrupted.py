@@ -152,7 +152,7 @@ def test_a_sweep_of_the_feedback_model_is_killed_and_resumed(tmp_path, begin, sh
     assert_same_bytes(tmp_path / "out.h5", tmp_path / "undisturbed.h5")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_finishes_the_shard_and_prints_what_resumes(tmp_path, study, begin, sh, undisturbed, number):
     out = tmp_path / "out.h5"
     process = begin(1)

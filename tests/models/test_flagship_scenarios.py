@@ -23,13 +23,18 @@ QUICK = ("R1", "R3", "R6", "S1", "S4")
 """Of both sets; the others, some ten seconds each, are for `make test-all`."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SCENARIOS])
+EACH = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SCENARIOS]
+)
+
+
+@EACH
 def test_every_printed_number(name):
     for (observable, day), text in printed(name).items():
         assert_printed(at(exact(name), observable, day), text, f"{observable} on day {day}")
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@EACH
 def test_error_of_fixed_steps(name, record_property):
     """Platelets to 1e-4 at default accuracy, which promises no more (TPO of R2 is at 4e-4); float32 adds 2e-5."""
     double = run(name, precision="f64")

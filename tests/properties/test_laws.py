@@ -93,6 +93,7 @@ def test_patients_that_fail_are_counted_and_touch_nobody(whole):
     assert np.array_equal(broken.platelets[:, good], whole.platelets[:, good])
 
 
+@pytest.mark.slow  # tests/e2e/test_same_bits.py has a sweep on two
 def test_two_devices_give_the_bits_of_one():
     code = (
         "import thrombojax as tj, hashlib, jax, json;"

@@ -61,7 +61,7 @@ def test_segments_of_one_length_whose_ends_move_differently():
     assert along == pytest.approx(dot(slope, direction), rel=1e-10)
 
 
-@pytest.mark.parametrize("outputs", ["saved", "endpoints"])
+@pytest.mark.parametrize("outputs", ["saved", pytest.param("endpoints", marks=pytest.mark.slow)])
 def test_only_one_kind_of_output(outputs):
     """The other kind is not in the kernel at all."""
     case = user()
@@ -91,7 +91,7 @@ def test_memory_changes_no_bit():
         jax.tree.map(np.testing.assert_array_equal, other, whole)
 
 
-@pytest.mark.parametrize("why", ["not finite", "no baseline"])
+@pytest.mark.parametrize("why", ["not finite", pytest.param("no baseline", marks=pytest.mark.slow)])
 def test_a_patient_without_a_result_has_no_gradient_and_harms_no_neighbour(why):
     case = user()
     bad = 5

@@ -226,7 +226,9 @@ def test_gradients_in_closed_form(mode, rates, where):
         np.testing.assert_allclose(got, true, rtol=1e-9, atol=1e-10, err_msg=what)
 
 
-@pytest.mark.parametrize("kind", [ORAL, BOLUS, INFUSION])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(ORAL, marks=pytest.mark.slow), BOLUS, pytest.param(INFUSION, marks=pytest.mark.slow)]
+)
 def test_a_dose_that_moves_past_a_save_time(kind):
     """Before the save it is seen with its full slope, after it not at all, and at the same instant it comes after."""
     p = parameters(lag=0.0)

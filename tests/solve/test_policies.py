@@ -106,6 +106,7 @@ def test_the_text_for_gpus_is_native(name, monkeypatch):
     assert_same(case(name).solve("cuda"), solved(name, "native"), 1e-10)
 
 
+@pytest.mark.slow
 def test_the_reference_decides_alike():
     ours, reference = solved("with misses", "native"), case("with misses").solve("reference")
     assert (ours.ledger["decision"] == reference.ledger["decision"]).mean() > 0.99
