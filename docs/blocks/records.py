@@ -37,7 +37,8 @@ def descents() -> str:
         for row in found["rows"]
     ]
     both = "; ".join(f"{of['patients']} patients {of['ratio']:.2f}" for of in found["starts"])
-    side = f"{found['patients']} patients. Gradients of {found['starts'][0]['starts']} starts side by side, over those in turns (time): {both}."
+    many, people = found["starts"][0]["starts"], found["patients"]
+    side = f"{people} patients. Gradients of {many} starts side by side, over those in turns (time): {both}."
     return table(("method", "time to the target", "calls", "x ours"), rows) + "\n\n" + side
 
 
