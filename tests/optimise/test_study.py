@@ -1,5 +1,7 @@
 """A study from the command line to a file that opens, and what is said of wrong ones."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -125,11 +127,11 @@ def test_an_objective_that_is_not_finite_is_named_and_the_best_plan_before_is_wr
     def holed(self, *given):
         f = whole(self, *given)
 
-        def g(x):
-            value, excess = f(x)
-            return jnp.where(jnp.all(jnp.abs(x - 1.0) < 0.05), jnp.nan, value), excess
+        def of(x, rows=None):
+            hole = jnp.all(jnp.abs(x - 1.0) < 0.05)
+            return {name: jnp.where(hole, jnp.nan, v) for name, v in f.of(x, rows).items()}
 
-        return g
+        return replace(f, of=of, beside=lambda plans: None)
 
     monkeypatch.setattr(doses.Doses, "function", holed)
     out = tmp_path / "o.h5"
