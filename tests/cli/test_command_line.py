@@ -277,6 +277,7 @@ def test_json_that_cannot_be_written(capsys, tmp_path):
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_solved_again_is_compiled_once(tmp_path):
     """The reference's program stays on disk, so that the audit of a second run starts at once."""
     code = "; ".join((

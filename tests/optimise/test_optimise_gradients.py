@@ -140,7 +140,10 @@ def test_each_objective_has_a_gradient_and_becomes_what_is_counted(name):
     assert found == pytest.approx(counted, rel=2e-2)
 
 
-@pytest.mark.parametrize(("observable", "cohort"), [("bleeding_hazard", "itp"), ("thrombosis_hazard", "healthy")])
+@pytest.mark.parametrize(
+    ("observable", "cohort"),
+    [("bleeding_hazard", "itp"), pytest.param("thrombosis_hazard", "healthy", marks=pytest.mark.slow)],
+)
 def test_hazards_are_objectives(observable, cohort):
     """The cumulative hazard under romiplostim, of the flagship (in ET that of thrombosis leaves the count out: IPSET)."""
     e = Endpoint("hazard", "auc", observable, stop=14.0)

@@ -58,6 +58,7 @@ def test_both_modes_are_those_of_native(case):
     assert float(forward(by("cuda", case))(case.at, whole(case))) == pytest.approx(dot(theirs, whole(case)), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_several_drugs():
     """Reverse mode against forward mode, and against a central difference."""
     case = several()

@@ -324,7 +324,7 @@ def test_patients_without_numbers_keep_their_errors_when_some_are_picked(people)
         assert np.array_equal(cares.measured(1, some.numbers, [7.0], cares.Error(0.15)), whole[:, rows])
 
 
-@pytest.mark.parametrize("backend", ["native", "xla"])
+@pytest.mark.parametrize("backend", ["native", pytest.param("xla", marks=pytest.mark.slow)])
 def test_endpoints_against_baseline_are_those_of_the_saved_counts(backend):
     """A ratio and a change, over time and on a visit; as the clinic saw both, where it looks."""
     people = tj.cohort("cld-avatrombopag-low").sample(6, seed=3)
