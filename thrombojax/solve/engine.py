@@ -216,8 +216,7 @@ def solve(
 
     def launch(device: Any, block: np.ndarray, refine: np.float32) -> None:
         rows = np.resize(block, block_of(model, backend))
-        past = delayed.rows(model, cohort.p, schedule.timeline, refine)
-        run = _compiled(model, plan._replace(past=past), backend, cohort.n <= FEW)
+        run = _compiled(model, plan._replace(past=delayed.rows(model, cohort.p, schedule.timeline, refine)), backend)
         with jax.enable_x64(dtype == np.float64), jax.default_device(device):
             p, y0 = jax.tree.map(lambda a: np.asarray(a[rows], dtype), (cohort.p, cohort.y0))
             mine = None if care is None else _of(care, rows, dtype)
@@ -336,14 +335,8 @@ def _everywhere(launch: Callable[..., None], blocks: Sequence[tuple[Any, ...]]) 
             pass
 
 
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""Where the reference solves no more than FEW patients, nearly all of its time is compilation, of which this saves a third; with
-ten times as many it would cost more than it saves."""
-FEW = 32
-
-
 @functools.lru_cache(maxsize=64)
-def _compiled(model: Model, plan: Plan, backend: str, few: bool = False) -> Any:
+def _compiled(model: Model, plan: Plan, backend: str) -> Any:
     """The jitted launch of one block."""
 
     def block(
@@ -370,7 +363,7 @@ def _compiled(model: Model, plan: Plan, backend: str, few: bool = False) -> Any:
             )
         return one(p, y0, own, along)
 
-    return jax.jit(block, compiler_options=QUICKLY if few and backend == "reference" else None)
+    return jax.jit(block)
 
 
 def _places(values: Any, keep: Any) -> Any:
