@@ -182,7 +182,7 @@ def _lbfgs(
         if s @ y > 1e-10 * np.sqrt((s @ s) * (y @ y)):
             pairs[:] = [*pairs, (s, y)][-MEMORY:]
         u, total, g, excess = new, then[0], then[1], then[3]
-    return u, projected(u, g), excess, used
+    return u, float(projected(u, g)), excess, used
 
 
 def _times_inverse(pairs: list[Pair], g: np.ndarray) -> np.ndarray:

@@ -53,8 +53,7 @@ class Lagrangian:
 
         def whole(u: Any, multipliers: Any, penalty: Any, *rows: Any) -> Any:
             value, excess = f(self.low + self.span * u, *rows)
-            shifted = jnp.maximum(excess + multipliers / penalty, 0.0)
-            return value + 0.5 * penalty * jnp.sum(shifted**2 - (multipliers / penalty) ** 2), (value, excess)
+            return augmented(value, excess, multipliers, penalty), (value, excess)
 
         def ahead(u: Any, *given: Any) -> Any:
             def twice(u: Any) -> Any:
@@ -81,7 +80,7 @@ class Lagrangian:
     def note(self, u: np.ndarray, g: np.ndarray, value: float, excess: np.ndarray) -> None:
         """Write an evaluation down, and keep the best."""
         worst = float(max(excess.max(initial=0.0), 0.0))
-        self.trace.note(self.phase, float(value), worst, projected(u, g), self.began)
+        self.trace.note(self.phase, float(value), worst, float(projected(u, g)), self.began)
         rank = (worst if worst > HELD else 0.0, float(value))
         if self.best is None or rank < self.best[0]:
             self.best = (rank, u.copy())
@@ -94,6 +93,14 @@ class Lagrangian:
         return float(self._value(jnp.asarray(u), jnp.asarray(multipliers), penalty)[0])
 
 
-def projected(u: np.ndarray, g: np.ndarray) -> float:
-    """Largest part of the step that a unit step down the gradient makes within the box: 0 at a stationary point."""
-    return float(np.abs(np.clip(u - g, 0.0, 1.0) - u).max(initial=0.0))
+def augmented(value: Any, excess: Any, multipliers: Any, penalty: Any) -> Any:
+    """The augmented Lagrangian; excess, multipliers: `[constraint]`, or of several problems `[constraint, problem]` (penalty then
+    `[1, problem]` or a number)."""
+    back = multipliers / penalty
+    return value + jnp.sum(0.5 * penalty * (jnp.maximum(excess + back, 0.0) ** 2 - back**2), axis=0)
+
+
+def projected(u: np.ndarray, g: np.ndarray) -> Any:
+    """Largest part of the step that a unit step down the gradient makes within the box: 0 at a stationary point. u, g: `[k]`, or
+    `[k, problem]` of several."""
+    return np.abs(np.clip(u - g, 0.0, 1.0) - u).max(axis=0, initial=0.0)

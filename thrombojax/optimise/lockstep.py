@@ -15,7 +15,7 @@ import numpy as np
 
 from thrombojax.errors import RunError
 from thrombojax.optimise.descent import ARMIJO, GROWTH
-from thrombojax.optimise.lagrangian import HELD
+from thrombojax.optimise.lagrangian import HELD, augmented, projected
 
 Function = Callable[[Any, Any], tuple[Any, Any]]
 """x `[k, pair]`, who `[pair]` -> (objective `[pair]`, excess of each constraint over its scale `[constraint, pair]`) of the
@@ -58,8 +58,8 @@ class _Where:
 
     @property
     def norm(self) -> np.ndarray:
-        """As `lagrangian.projected`, of every problem."""
-        return np.asarray(np.abs(np.clip(self.u - self.g, 0.0, 1.0) - self.u).max(axis=0))
+        """Of the projected gradient, of every problem."""
+        return np.asarray(projected(self.u, self.g))
 
     def settle(self, f: "_Lagrangian", who: np.ndarray) -> None:
         """Look again, after the function has changed."""
@@ -125,9 +125,7 @@ class _Lagrangian:
     def __init__(self, f: Function, low: np.ndarray, span: np.ndarray):
         def each(u: Any, multipliers: Any, penalty: Any, who: Any) -> Any:
             value, excess = f(low + span * u, who)
-            back = multipliers / penalty[None]
-            total = value + 0.5 * penalty * jnp.sum(jnp.maximum(excess + back, 0.0) ** 2 - back**2, axis=0)
-            return total, value, excess
+            return augmented(value, excess, multipliers, penalty[None]), value, excess
 
         def whole(*given: Any) -> Any:
             total, value, excess = each(*given)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from thrombojax.errors import RunError
-from thrombojax.optimise.lagrangian import Lagrangian
+from thrombojax.optimise.lagrangian import Lagrangian, augmented, projected
 
 Several = Callable[[Any], tuple[Any, Any]]
 """x `[k, start]` -> (objective `[start]`, excess of each constraint over its scale `[constraint, start]`)."""
@@ -57,7 +57,7 @@ def side_by_side(
 
     def whole(u: Any) -> Any:
         value, excess = several(low + span * u)
-        total = value + 0.5 * penalty * jnp.sum(jnp.maximum(excess, 0.0) ** 2, axis=0)
+        total = augmented(value, excess, 0.0, penalty)
         # A start without a value has no gradient, and takes none from the others.
         return jnp.sum(jnp.where(jnp.isfinite(total), total, 0.0)), (total, value, excess)
 
@@ -83,7 +83,7 @@ def adam(at: At, u: np.ndarray, steps: int, rate: float, tolerance: float) -> En
         total, g = at(u)
         better = going & (total < best)
         best, where = np.where(better, total, best), np.where(better, u, where)
-        going &= np.isfinite(total) & (np.abs(np.clip(u - g, 0.0, 1.0) - u).max(axis=0) > tolerance)
+        going &= np.isfinite(total) & (projected(u, g) > tolerance)
         if not going.any():
             break
         u = np.where(going, go(u, g), u)
