@@ -16,14 +16,18 @@ import thrombojax as tj
 from thrombojax.dosing import administer
 from thrombojax.dosing.timeline import Schedule, event_times, grid, schedule
 from thrombojax.models import registry
-from thrombojax.models.protocol import Model
+from thrombojax.models.protocol import Model, in_steps
 from thrombojax.patients import population
 from thrombojax.solve import engine
 from thrombojax.solve.steppers import CLASSICAL, LONG, Tableau
 
 PATIENTS, DAYS = 256, 182.0
 DOSES = ("1", "3", "10")
+SHAPED = ((0.0028, 1.0), (0.014, 1.0), (0.046, 1.0), (0.11, 1.0), (0.335, 2.0), (1.0, 2.0))
 SHORT = {
+    "20 a week, shaped": (in_steps(*SHAPED), 2.0),
+    "26 a week, shaped": (in_steps(*SHAPED), 3.0),
+    "40 a week, shaped": (in_steps(*((until, 2 * n) for until, n in SHAPED)), 4.0),
     "21 a week": (((0.05, 60.0), (0.3, 12.0), (1.0, 4.2)), 2.0),
     "19 a week": (((0.05, 40.0), (0.3, 8.0), (1.0, 4.2)), 2.0),
     "18 a week": (((0.05, 40.0), (0.3, 8.0), (1.0, 2.8)), 2.0),
@@ -31,7 +35,7 @@ SHORT = {
     "41 a week": (((0.05, 140.0), (0.3, 20.0), (1.0, 7.1)), 4.0),
     "35 a week": (((0.05, 140.0), (0.3, 20.0), (1.0, 7.1)), 3.0),
 }
-"""Short steps after a dose (until day, steps per day), then steps per day."""
+"""Short steps after a dose (until day, steps per day), then steps per day; shaped: as romiplostim has them."""
 METHODS: dict[str, Tableau] = {"classical": CLASSICAL, "long": LONG}
 
 
@@ -44,7 +48,7 @@ def timeline(model: Model, cohort: engine.Cohort, dose: str) -> Schedule:
 
 
 def measure() -> list[dict[str, Any]]:
-    patients = tj.cohort("itp", parameter_set="1").sample(PATIENTS, seed=1)
+    patients = tj.cohort("itp").sample(PATIENTS, seed=1)
     model = registry.build(patients.source, ("romiplostim",))
     cohort = population.prepare(patients, model)
     days = np.arange(1, DAYS + 1)

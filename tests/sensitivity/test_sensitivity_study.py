@@ -101,7 +101,7 @@ def test_the_same_file_whatever_interrupts_it(whole, tmp_path, capsys, monkeypat
 def test_shards_of_another_study_are_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("thrombojax.sensitivity.design.ROWS", 64)
     out = tmp_path / "s.h5"
-    code, _, _ = said(capsys, "sensitivity", write(tmp_path), "-o", out, "--stop-after", "1s")
+    code, _, _ = said(capsys, "sensitivity", write(tmp_path), "-o", out, "--stop-after", "0.001s")
     assert code == 1
     code, _, err = said(capsys, "sensitivity", write(tmp_path), "-o", out)
     assert (code, "--resume goes on with it" in err) == (2, True)
@@ -149,7 +149,7 @@ def test_chance_is_a_factor_of_a_policy_with_errors(tmp_path):
 )
 def test_wrong_input_is_named(changes, words, tmp_path, capsys):
     study = write(tmp_path, *changes)
-    code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5", "--stop-after", "1s")
+    code, _, err = said(capsys, "sensitivity", study, "-o", tmp_path / "s.h5", "--stop-after", "0.001s")
     assert code == 2, err
     for word in words:
         assert word in err

@@ -50,8 +50,8 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
   V first_y[S];
   memcpy(first_y, y, sizeof y);
   V p_[AT_LEAST_ONE(WRT)] = {{0}}, y_[S] = {{0}}, c_[AT_LEAST_ONE(C)] = {{0}}, v_[AT_LEAST_ONE(O)] = {{0}}, s_[AT_LEAST_ONE(O)] = {{0}};
-  V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], ahead_[S], d_[S], z_[S];
-  V tried[STAGES][S], kept[STAGES][AT_LEAST_ONE(KEPT)];
+  V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], ahead_[S], d_[S];
+  V tried[STAGES][S], sought[STAGES][S] /* its cotangent */, kept[STAGES][AT_LEAST_ONE(KEPT)];
   (void)p_, (void)c_, (void)l_;
   { @patient@ }
   { @look@ }
@@ -125,36 +125,36 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
           const V t = SPLAT(start + ((REAL)step + AT[stage]) * h);
           V *const d = slope[stage], *const w = kept[stage];
           const V *z = y;
+          V *const trial = tried[stage];
           (void)t;
           @trial@
-          memcpy(tried[stage], z, S * sizeof(V));
-          z = tried[stage];
+          if (!stage) memcpy(trial, y, S * sizeof(V));
           { @slope_keep@ }
         }
         for (int k = 0; k < L; k++) l_[k] = SPLAT(0);
         @known_@
         for (int stage = STAGES - 1; stage >= 0; stage--) {
           const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), *const z = tried[stage], *const w = kept[stage];
-          V t_[1] = {{0}};
+          V t_[1] = {{0}}, *const z_ = sought[stage];
           (void)t, (void)w;
           switch (stage) {
 @ahead_@
           }
+          V longer[4] = {{0}}; /* one sum would wait for itself */
           for (int k = 0; k < S; k++) {
             d_[k] = ahead_[k] * SPLAT(h);
-            h_[0] = FMA(ahead_[k], slope[stage][k], h_[0]);
-            z_[k] = SPLAT(0);
+            longer[k % 4] = FMA(ahead_[k], slope[stage][k], longer[k % 4]);
           }
+          h_[0] = h_[0] + ((longer[0] + longer[1]) + (longer[2] + longer[3]));
           { @slope_@ }
           start_[0] = start_[0] + t_[0];
           h_[0] = FMA(t_[0], SPLAT((REAL)step + AT[stage]), h_[0]);
           switch (stage) {
 @exact_@
           }
-          memcpy(tried[stage], z_, sizeof z_); /* from now on the cotangent of where the stage looked */
         }
         for (int stage = 0; stage < STAGES; stage++)
-          for (int k = 0; k < S; k++) y_[k] = y_[k] + tried[stage][k];
+          for (int k = 0; k < S; k++) y_[k] = y_[k] + sought[stage][k];
         { @line_@ }
       }
       if (steps > 0) length_[0] = FMA(h_[0], SPLAT((REAL)1 / (REAL)steps), length_[0]);

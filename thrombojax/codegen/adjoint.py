@@ -19,6 +19,7 @@ from thrombojax.solve.pieces import Plan
 
 BACK = 4
 """Level of cotangents, above all others."""
+SIMPLE = frozenset({"add", "sub", "mul", "neg", "min", "max"})
 CARRIED = frozenset({"y", "p", "t", "h", "dose", "rate", "start", "length", "c", "v", "s", "b", "e"})
 """Arrays that gradients reach."""
 
@@ -36,7 +37,7 @@ def build(model: Model, plan: Plan, wrt: tuple[int, ...] = ()) -> Program:
     blocks = with_slope({name: traced(g, f, often=False) for name, f in given.functions.items()})
     for name, f in given.functions.items():
         blocks[f"{name}_"] = pullback(g, f, wrt)
-    kept = _needed(g, blocks["slope_"].nodes)
+    kept = _needed(g, blocks["slope_"].nodes, blocks["slope"].nodes)
     places = [*(place for place, _ in blocks["slope"].writes), *(("w", k) for k in range(len(kept)))]
     values = regroup(g, [*blocks["slope"].nodes, *kept], POINT)
     blocks["again"], blocks["slope"] = blocks["slope"], Block(tuple(zip(places, values, strict=True)))
@@ -78,13 +79,20 @@ def _is_carried(g: Graph, node: Node, wrt: Sequence[int]) -> bool:
     return array in CARRIED and (array != "p" or index in wrt)
 
 
-def _needed(g: Graph, outputs: Sequence[Node]) -> list[Node]:
-    """Forward values that a transpose reads (what masks are made of instead of masks)."""
+def _needed(g: Graph, outputs: Sequence[Node], forward: Sequence[Node]) -> list[Node]:
+    """Forward values that a transpose reads. What it alone needs (masks, derivatives of quotients) it computes from them: one
+    operation costs less than a store and a load."""
+    there = {n for n in g.order(forward) if g.level[n] == POINT and not g.is_mask(n)}
     found: dict[Node, None] = {}
     for node in g.order(outputs):
-        if g.level[node] != BACK and not g.is_mask(node):
-            continue
-        for a in g.operations[node].args:
-            if g.level[a] == POINT and g.operations[a].name not in ("constant", "symbol") and not g.is_mask(a):
-                found[a] = None
-    return list(found)
+        if node not in there:
+            found |= dict.fromkeys(a for a in g.operations[node].args if a in there and not _is_given(g, a))
+
+    def at_hand(a: Node) -> bool:
+        return a in found or g.level[a] < POINT or _is_given(g, a)
+
+    return [n for n in found if g.operations[n].name not in SIMPLE or not all(map(at_hand, g.operations[n].args))]
+
+
+def _is_given(g: Graph, node: Node) -> bool:
+    return g.operations[node].name in ("constant", "symbol")

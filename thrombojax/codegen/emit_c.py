@@ -110,10 +110,10 @@ class _Slots:
         kept = {node: f"w[{k}]" for k, node in enumerate(program.residuals)}
         return {
             "slope_keep": self.text(blocks["slope"], y="z"),
-            "slope_": self.text(blocks["slope_"], self.add(y_="z_"), {**self.places, **kept}, y="z"),
+            "slope_": self.text(_whole(blocks["slope_"], program), self.sought(), {**self.places, **kept}, y="z"),
             "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
             "known_": printing_back.known(program),
-            "ahead_": printing_back.ahead(program.tableau),
+            "ahead_": printing_back.ahead(program.tableau, "sought"),
             "exact_": printing_back.exact(program),
             **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
                ("look", "open", "dose", "line", "bound", "update", "close")},
@@ -121,6 +121,11 @@ class _Slots:
 
     def add(self, **names: str) -> Write:
         return cotangents(self.program.wrt, names)
+
+    def sought(self) -> Write:
+        """As `add`, but what is asked of where a stage looked is written once."""
+        add = self.add()
+        return lambda array, index, value: assign("z_", index, value) if array == "y_" else add(array, index, value)
 
     def text(self, block: Block, write: Write = assign, known: Mapping[Node, str] | None = None, **names: str) -> str:
         found = self.places if known is None else known
@@ -147,6 +152,12 @@ class _Slots:
 
 def _all(array: str, nodes: Sequence[Node]) -> Block:
     return Block(tuple(((array, k), node) for k, node in enumerate(nodes)))
+
+
+def _whole(block: Block, program: Program) -> Block:
+    """With zeros for the states that a slope does not depend on."""
+    zero, written = program.graph.constant(0.0), {place for place, _ in block.writes}
+    return Block((*block.writes, *((("y_", k), zero) for k in range(program.states) if ("y_", k) not in written)))
 
 
 def _combine(target: str, weights: Sequence[float], tangent: bool) -> str:

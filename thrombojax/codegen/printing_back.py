@@ -10,11 +10,11 @@ def known(program: Program) -> str:
     return "\n".join(f"l_[{k}] = y_[{i}]; y_[{i}] = SPLAT(0);" for k, i in enumerate(program.linear, end))
 
 
-def ahead(tableau: Tableau) -> str:
-    """The cotangent of each stage's slope, per day of the step, from those of where later stages looked and of the step's end."""
+def ahead(tableau: Tableau, sought: str) -> str:
+    """The cotangent of each stage's slope, per day of the step, from those of where later stages looked (`sought`) and of the step's end."""
     cases = []
     for stage, weight in enumerate(tableau.b):
-        later = [(f"tried[{s}][k]", row[stage]) for s, row in enumerate(tableau.a, 1) if s > stage]
+        later = [(f"{sought}[{s}][k]", row[stage]) for s, row in enumerate(tableau.a, 1) if s > stage]
         text = ""
         for value, w in [("y_[k]", weight), *later]:
             if w:

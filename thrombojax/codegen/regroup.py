@@ -31,7 +31,8 @@ class _Regrouping:
             self.uses.update(g.operations[node].args)
         inner = self._inner(order, set(outputs))
         for node in order:
-            if node not in inner:
+            # Values of lower levels stay as they are: others may have them already.
+            if node not in inner and g.level[node] >= point:
                 self.done[node] = self._rebuild(node)
         self.outputs = [self.done.get(node, node) for node in outputs]
 
@@ -41,7 +42,8 @@ class _Regrouping:
         for node in order:
             kind = self._kind(node)
             for a in self.g.operations[node].args:
-                if kind and self._kind(a) == kind and self.uses[a] == 1 and a not in outputs:
+                low = self.g.level[a] < self.point
+                if kind and self._kind(a) == kind and self.uses[a] == 1 and a not in outputs and not low:
                     found.add(a)
         self.inner = found
         return found

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
 from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs, LinearBlock
+from thrombojax.models.protocol import Entry, Inputs, LinearBlock, in_steps
 from thrombojax.models.struct import Scalar, quantity
 
 LABEL = "US prescribing information, section 12.3: 6.9 L/h (CV 29 %), 180 L (CV 25 %)"
@@ -62,8 +62,10 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
     return Obs(concentration(y, p))
 
 
-# The drive bends where absorption begins and again near its peak: 3e-5 instead of 2.5e-3 of the count.
-TABLET = Entry("mg", {"depot": lambda p: 1.0}, lag=lambda p: p.lag, refine=((0.1, 15.0), (0.35, 6.0)))
+# The drive bends where absorption begins and again near its peak.
+TABLET = Entry(
+    "mg", {"depot": lambda p: 1.0}, lag=lambda p: p.lag, refine=in_steps((0.0183, 0.5), (0.1135, 1), (0.4058, 0.5))
+)
 
 DRUG = Drug(
     name="avatrombopag",

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
 from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Breakpoints, Entry, Inputs, LinearBlock
+from thrombojax.models.protocol import Breakpoints, Entry, Inputs, LinearBlock, in_steps
 from thrombojax.models.struct import Scalar, quantity
 
 FARRELL = "Farrell 2014, doi 10.1111/bcp.12244, Tables 2 and 3"
@@ -91,7 +91,7 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
 
 # Absorption rises sharply at the switch (time constant 0.2 h): exact in the linear block, but its drive needs short steps.
 _SWITCH = (1.46 - 0.447) / 24
-_KINK = ((_SWITCH, 12.0), (_SWITCH + 0.04, 50.0))
+_KINK = in_steps((_SWITCH, 1.5), (_SWITCH + 0.0212, 1), (_SWITCH + 0.0642, 1.5), (_SWITCH + 0.309, 0.5))
 
 DRUG = Drug(
     name="eltrombopag",

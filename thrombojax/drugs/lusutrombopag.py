@@ -12,7 +12,7 @@ from jaxtyping import Array
 from thrombojax.drugs.protocol import TRANSMEMBRANE, Drug
 from thrombojax.models.feedback.body import Body
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs, LinearBlock
+from thrombojax.models.protocol import Entry, Inputs, LinearBlock, in_steps
 from thrombojax.models.struct import Scalar, quantity
 
 SHIMIZU = "Shimizu 2021, doi 10.1002/psp4.12623, kinetics of Katsube 2016, doi 10.1007/s40262-016-0411-6"
@@ -82,8 +82,8 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
     return Obs(_concentration(y, p))
 
 
-# The drive bends where absorption begins and again near its peak: 3e-5 instead of 2.5e-3 of the count.
-_KINK = ((0.1, 15.0), (0.35, 6.0))
+# The drive bends where absorption begins and again near its peak.
+_KINK = in_steps((0.0183, 0.5), (0.1135, 1), (0.4058, 0.5))
 
 DRUG = Drug(
     name="lusutrombopag",

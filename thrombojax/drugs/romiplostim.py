@@ -3,6 +3,7 @@
 Wang YC et al., AAPS J 2010;12:729, doi 10.1208/s12248-010-9234-9; here the target is shared by platelets and megakaryocytes.
 """
 
+import math
 from typing import Annotated as A
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from jaxtyping import Array
 
 from thrombojax.drugs.protocol import Drug
 from thrombojax.models.feedback.effects import Effect, Surroundings
-from thrombojax.models.protocol import Entry, Inputs
+from thrombojax.models.protocol import Entry, Inputs, in_steps
 from thrombojax.models.struct import Scalar, quantity
 
 WANG = "Wang 2010, doi 10.1208/s12248-010-9234-9, Table I"
@@ -86,9 +87,11 @@ def observe(y: State, p: Parameters, around: Surroundings) -> Obs:
     return Obs(_free(y, p, around)[0])
 
 
-# Free drug bends sharply when the total crosses the receptor capacity: within hours of a dose in a thrombocytopenic patient.
-# 21 steps a week (3 + 3 + 3 on day one, then 2 a day) hold 1e-4 in ITP at 3 ug/kg weekly.
-_BEND = ((0.05, 60.0), (0.3, 12.0), (1.0, 4.2))
+# Free drug bends sharply when the total crosses the receptor capacity: within minutes to hours of a dose in a thrombocytopenic
+# patient. Steps that grow with the time since the dose meet the bend wherever it lies: eight on day one, then two a day, hold
+# 1e-4 in ITP at 1 and 3 ug/kg weekly, and twice as many 1e-6 (python -m benchmarks.work_precision).
+_BEND = in_steps((0.0028, 1), (0.014, 1), (0.046, 1), (0.11, 1), (0.335, 2), (1.0, 2))
+_ORDER = math.log(100.0) / math.log(2.0)
 
 DRUG = Drug(
     name="romiplostim",
@@ -99,9 +102,11 @@ DRUG = Drug(
     Obs=Obs,
     entries={
         ("romiplostim", "sc"): Entry(
-            "ug", {"depot": lambda p: p.bioavailability * (1.0 - p.neutralised)}, refine=_BEND
+            "ug", {"depot": lambda p: p.bioavailability * (1.0 - p.neutralised)}, refine=_BEND, order=_ORDER
         ),
-        ("romiplostim", "iv"): Entry("ug", {"central": lambda p: 1.0 - p.neutralised}, infusible=True, refine=_BEND),
+        ("romiplostim", "iv"): Entry(
+            "ug", {"central": lambda p: 1.0 - p.neutralised}, infusible=True, refine=_BEND, order=_ORDER
+        ),
     },
     rhs=rhs,
     effect=effect,

@@ -275,7 +275,9 @@ def predict(of: Posterior, z: np.ndarray, rows: np.ndarray, fastest: np.ndarray,
     leaves = struct.names(of.model.Parameters)
     moving = {p.name for p in of.priors if p.name != COUNT} | ({of.anchor[0]} if of.anchor is not None else set())
     wrt = tuple(k for k, leaf in enumerate(leaves) if leaf in moving)
-    factor = engine.buckets(of.model, fastest[rows], method(of.model)) * engine.refinement(of.accuracy)
+    factor = engine.buckets(of.model, fastest[rows], method(of.model)) * engine.refinement(
+        of.model, line.columns, of.accuracy
+    )
     factor = np.where(cohort.status == engine.OK, factor, 0.0)
     moved = np.stack([dp[k] for k in wrt], axis=1)
     states = np.stack(dy0, axis=1)

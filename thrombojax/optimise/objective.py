@@ -222,7 +222,8 @@ def _runner(problem: Dosing, save: tuple[str, ...], days: np.ndarray) -> Run:
 
     def slow(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
         tableau = method(model)
-        level = float(np.max(engine.buckets(model, cohort.rate, tableau))) * engine.refinement(problem.accuracy)
+        level = float(np.max(engine.buckets(model, cohort.rate, tableau)))
+        level *= engine.refinement(model, line.columns, problem.accuracy)
         stepper = FixedSteps(int(np.ceil(line.most_steps * level)), tableau)
         phases = tuple(line.timeline.phase)
         plan = Plan(line.columns, (), save, phases, line.infusions, stepper)

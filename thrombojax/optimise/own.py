@@ -21,7 +21,7 @@ from thrombojax.dosing.timeline import Column, Schedule, Slots, grid, schedule
 from thrombojax.endpoints import REDUCERS, Endpoint, times
 from thrombojax.endpoints.reducers import SAME
 from thrombojax.models import struct
-from thrombojax.models.protocol import Entry, Model
+from thrombojax.models.protocol import Model
 from thrombojax.optimise import smooth
 from thrombojax.optimise.problem import Course, factors
 from thrombojax.patients.population import shared
@@ -190,7 +190,7 @@ def _own_model(model: Model, course: Course) -> Model:
     for name, (drug, route, _) in zip(names, _decided(course), strict=True):
         old = model.entries[drug, route]
         into, shares = ({to: times(f, name) for to, f in part.items()} for part in (old.into, old.shares))
-        entries[drug, f"{route} {name}"] = Entry(old.unit, into, old.lag, old.infusible, (), shares)
+        entries[drug, f"{route} {name}"] = replace(old, into=into, shares=shares, refine=())
     return replace(
         model,
         Parameters=Parameters,

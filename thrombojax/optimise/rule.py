@@ -144,7 +144,7 @@ def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> t
     line = schedule(model, shared(model, cohort), cols, administrations(model, base, cols, days), fixed)
     care = clinics.care(model, clinic, base, seen, line, cohort, patients, looks(ends))
     level = float(np.max(engine.buckets(model, engine.fastest(model, cohort, clinic, care), method(model))))
-    level *= engine.refinement(of.study.head.accuracy)
+    level *= engine.refinement(model, cols, of.study.head.accuracy)
     given = tuple(e for e in ends if e.reducer == "titrated_dose")
     shape = clinic._replace(policy=clinic.policy._replace(smooth=smoothing))
     kinds = tuple(engine.reduction(e, cols) for e in given)

@@ -80,7 +80,9 @@ def tangents(given: Setup, follows: list[Moves], rows: Rows, way: str = "") -> T
     people = patients(given, rows)
     cohort = population.prepare(people, plan.model)
     tableau = method(plan.model)
-    refined = engine.buckets(plan.model, cohort.rate, tableau) * engine.refinement(plan.study.head.accuracy)
+    refined = engine.buckets(plan.model, cohort.rate, tableau) * engine.refinement(
+        plan.model, plan.columns, plan.study.head.accuracy
+    )
     factor = np.where(cohort.status == engine.OK, refined, 0)
     smooth, steady = differentiable(given), _Steady(given, people)
     ends, saved, by_ends, by_saved = [], [], [], []

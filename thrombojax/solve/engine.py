@@ -42,6 +42,8 @@ DELAYED_BLOCK = 128
 """Likewise of a model with delays, whose past of many bounds would not stay in cache."""
 STABLE = 0.9
 """Largest step x rate that is allowed, of the interval on which the stepper is stable."""
+BENT, SHAPED = 3.0, 1e-6
+"""Order to which a bend reduces a method, and the accuracy down to which orders of entries were measured."""
 Parts = Sequence[tuple[np.float32, np.ndarray]]
 """Factors on the steps, and the patients of each."""
 AGAIN = 4.0
@@ -113,10 +115,12 @@ def block_of(model: Model, backend: str) -> int:
     return BLOCK[backend] if model.delays is None else min(BLOCK[backend], DELAYED_BLOCK)
 
 
-def refinement(accuracy: float) -> int:
-    """Factor on the steps that hold 1e-4. Where free drug bends, an error falls with the third power of the step, whatever
-    the order of the method is elsewhere (measured: docs/performance.md)."""
-    return max(1, math.ceil((1e-4 / accuracy) ** (1 / 3) - 1e-9))
+def refinement(model: Model, columns: Sequence[Column], accuracy: float) -> int:
+    """Factor on the steps that hold 1e-4. Where a drive bends, an error falls with the third power of the step, whatever the
+    order of the method is elsewhere, unless the steps of an entry are shaped to its bend (measured: docs/performance.md)."""
+    order = min((model.entries[column.key].order for column in columns), default=BENT)
+    wanted = (1e-4 / max(accuracy, SHAPED)) ** (1 / order) * max(SHAPED / accuracy, 1.0) ** (1 / BENT)
+    return max(1, math.ceil(wanted - 1e-9))
 
 
 def buckets(model: Model, rate: np.ndarray, tableau: Tableau) -> np.ndarray:
@@ -181,14 +185,13 @@ def solve(
         warnings.warn(f"backend {backend}: {error}; xla runs instead", RuntimeWarning, stacklevel=2)
         backend, made = "xla", None
     level = np.where(status == OK, factor, 0.0)
+    finer = refinement(model, schedule.columns, accuracy)
 
     def done(cross: Callable[[Parts], None]) -> Solution:
         """Once at each patient's level, and once more with AGAIN times the steps for those whom that left without a result."""
 
         def go(levels: np.ndarray) -> None:
-            parts = [
-                (np.float32(x * refinement(accuracy)), np.flatnonzero(levels == x)) for x in np.unique(levels) if x
-            ]
+            parts = [(np.float32(x * finer), np.flatnonzero(levels == x)) for x in np.unique(levels) if x]
             status[levels > 0] = OK
             cross(parts)
 

@@ -91,7 +91,7 @@ def solve(
     names = struct.names(model.Parameters)
     given = {struct.resolve(k, names): v for k, v in (parameters or {}).items()}
     wrt = tuple(names.index(k) for k in given)
-    factor = engine.buckets(model, cohort.rate, tableau) * engine.refinement(accuracy)
+    factor = engine.buckets(model, cohort.rate, tableau) * engine.refinement(model, schedule.columns, accuracy)
     factor = np.where(cohort.status == engine.OK, factor, 0)
     n = cohort.n if rows is None else len(rows)
     first = jax.tree.leaves(cohort.y0 if y0 is None else y0)

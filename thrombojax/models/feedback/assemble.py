@@ -3,6 +3,7 @@
 import functools
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +133,7 @@ def _whole(entry: Entry, drug: Drug) -> Entry:
         }
 
     lag = scoped(entry.lag) if entry.lag else None
-    return Entry(entry.unit, whole(entry.into), lag, entry.infusible, entry.refine, whole(entry.shares))
+    return replace(entry, into=whole(entry.into), lag=lag, shares=whole(entry.shares))
 
 
 @functools.lru_cache(maxsize=8)
