@@ -69,14 +69,18 @@ class Case:
             "y0": self.cohort.y0,
         }
 
-    def solve(self, at: Mapping[str, Any], save: Any = SAVE, wanted: Any = None, cohort: Any = None, **how: Any) -> Any:
-        cohort = self.cohort if cohort is None else cohort
-        wanted = self.endpoints if wanted is None else wanted
+    def line(self, at: Mapping[str, Any], *looked: Any) -> Any:
+        """The timeline of the doses, with bounds at the days that are looked at."""
         column = tuple(d[3] for d in self.doses)
         infused = tuple(d[2] > 0 for d in self.doses)
         slots = Slots(at["times"], at["amounts"], at["durations"], column, infused)
         shared = population.shared(self.model, self.cohort)
-        line = schedule(self.model, shared, self.columns, slots, grid(DAYS, times(wanted), save))
+        return schedule(self.model, shared, self.columns, slots, grid(DAYS, *looked))
+
+    def solve(self, at: Mapping[str, Any], save: Any = SAVE, wanted: Any = None, cohort: Any = None, **how: Any) -> Any:
+        cohort = self.cohort if cohort is None else cohort
+        wanted = self.endpoints if wanted is None else wanted
+        line = self.line(at, times(wanted), save)
         observables = ("platelets",) if save else ()
         given = {"parameters": at["parameters"], "y0": at["y0"], "backend": "native", **how}
         return gradient.solve(self.model, cohort, line, endpoints=wanted, save=observables, days=save, **given)

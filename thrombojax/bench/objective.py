@@ -27,8 +27,8 @@ BLOCK = 256
 Doses = np.ndarray
 
 
-Calls = tuple[Callable[[Doses], float], Callable[[Doses], tuple[float, Doses]]]
-"""(value, value and gradient), as functions of the doses."""
+Calls = dict[str, Callable[[Doses], Any]]
+"""`objective`: doses -> value; `gradient`: doses -> (value, gradient); `gradient in one pass`: the same, where there is one."""
 
 
 def objective(
@@ -44,12 +44,18 @@ def _kernel(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float]
     slot, column = (np.asarray(a) for a in np.nonzero(line.timeline.dose))
     nothing = np.zeros(np.shape(line.timeline.dose), dtype)
 
-    def mean(doses: Any) -> Any:
+    def timed(doses: Any) -> Schedule:
         timeline = line.timeline._replace(dose=jnp.asarray(nothing).at[slot, column].set(doses))
-        given = line._replace(timeline=timeline)
+        return line._replace(timeline=timeline)
+
+    def mean(doses: Any) -> Any:
         how: dict[str, Any] = {"save": ("platelets",), "days": weeks, "precision": precision, "backend": "native"}
-        _, saved = gradient.solve(model, cohort, given, **how)
+        _, saved = gradient.solve(model, cohort, timed(doses), **how)
         return jnp.mean(jnp.log(saved["platelets"] / dtype(TARGET)) ** 2)
+
+    def once(doses: Any) -> Any:
+        how: dict[str, Any] = {"days": weeks, "precision": precision, "backend": "native"}
+        return gradient.total(model, cohort, timed(doses), _score, 1.0 / cohort.n, **how)
 
     def on_host(call: Any) -> Callable[[Doses], Any]:
         def run(doses: Doses) -> Any:
@@ -58,7 +64,14 @@ def _kernel(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float]
 
         return run
 
-    return on_host(jax.jit(mean)), on_host(jax.jit(jax.value_and_grad(mean)))
+    calls = {"objective": mean, "gradient": jax.value_and_grad(mean), "gradient in one pass": jax.value_and_grad(once)}
+    return {name: on_host(jax.jit(call)) for name, call in calls.items()}
+
+
+def _score(saved: Any) -> Any:
+    """Of one patient."""
+    weeks = saved["platelets"]
+    return sum(jnp.log(count / TARGET) ** 2 for count in weeks) / len(weeks)
 
 
 def _blocks(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float], dtype: Any) -> Calls:
@@ -91,7 +104,7 @@ def _blocks(model: Model, cohort: Cohort, line: Schedule, weeks: Sequence[float]
     # The value alone takes the loop that reverse mode cannot take, which is the forward run's.
     value = _over(jax.jit(loss(0)), blocks, dtype, scale)
     both = _over(jax.jit(jax.value_and_grad(loss(line.most_steps))), blocks, dtype, scale)
-    return value, both
+    return {"objective": value, "gradient": both}
 
 
 def _over(call: Any, blocks: Sequence[Any], dtype: Any, scale: float) -> Callable[[Doses], Any]:

@@ -3,6 +3,7 @@
 Imported in worker processes only (`worker.py`), after the process has been set up for its precision.
 """
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -184,9 +185,7 @@ def gradient(o: Options) -> Prepared:
     import optax
 
     problem = flagship(o["patients"])
-    value, both = objective.objective(
-        problem.model, problem.cohort, problem.line, problem.weeks, _dtype(o), o["backend"]
-    )
+    calls = objective.objective(problem.model, problem.cohort, problem.line, problem.weeks, _dtype(o), o["backend"])
     adam = optax.adam(0.1)
     doses = np.full(studies.WEEKS, studies.DOSE, _dtype(o))
     state = adam.init(doses)
@@ -197,12 +196,12 @@ def gradient(o: Options) -> Prepared:
         return optax.apply_updates(doses, change), state
 
     def step() -> Any:
-        slope = both(doses)[1].astype(doses.dtype)
+        slope = calls["gradient"](doses)[1].astype(doses.dtype)
         return jax.block_until_ready(update(slope, state, doses))
 
     facts = {"model": problem.model.name, "patients": o["patients"], "days": problem.days}
-    calls = {"objective": lambda: value(doses), "gradient": lambda: both(doses), "optimisation step": step}
-    return Prepared(calls, facts, warm_up=lambda: (value(doses), step()))
+    timed = {name: functools.partial(call, doses) for name, call in calls.items()} | {"optimisation step": step}
+    return Prepared(timed, facts, warm_up=lambda: [call() for call in timed.values()])
 
 
 def results(o: Options) -> Prepared:

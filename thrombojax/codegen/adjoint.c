@@ -2,19 +2,22 @@
    there, stages are evaluated again with what their transposes need, and segments are crossed backwards. A name with an
    underscore behind is the cotangent of the value of that name. */
 
-enum { WRT = @WRT@, KEPT = @KEPT@ };
+enum { WRT = @WRT@, KEPT = @KEPT@, ASKED = @ASKED@ /* days of an objective of the kernel's own; 0: it has none */ };
 
 typedef struct {
   Job job;
   const uint8_t *live;            /* [groups * W] 0: a lane that only fills its vector */
   const REAL *const *endpoint_;   /* [E] each [patient] */
-  const REAL *const *saved_;      /* [O] each [days][saved_step], or null */
+  REAL *const *saved_;            /* [O] each [days][saved_step], or null; written by an objective of the kernel's own */
   REAL *const *p_;                /* [WRT] each [patient] */
   REAL *const *y0_;               /* [S] each [patient] */
   double *shared_;                /* [batches][segments][2 + 2 COLUMNS]: start, length, doses, rates; zero before */
   int64_t batch;                  /* groups */
   int64_t per_window;             /* segments */
   int64_t record;                 /* vectors that one window's record takes */
+  const int32_t *place;           /* [ASKED] row of `saved` and `saved_` that a day has */
+  const REAL *weight;             /* [patient] of an objective of the kernel's own */
+  REAL *value;                    /* [patient] what it is */
 } Back;
 
 INLINE V cotangent(const REAL *from, const int32_t *row, const uint8_t *live) {
@@ -37,6 +40,22 @@ INLINE void scatter_live(REAL *to, V value, const int32_t *row, const uint8_t *l
   for (int k = 0; k < W; k++) if (live[k]) to[row[k]] = lane[k];
 }
 
+/* An objective of each patient's own saved values: what it is, and what it asks of them, in time for the way back. */
+static void ask(const Back *back, const int32_t *row, const uint8_t *live) {
+  const Job *const job = &back->job;
+  V seen[AT_LEAST_ONE(ASKED * O)], seen_[AT_LEAST_ONE(ASKED * O)] = {{0}}, value[1] = {{0}};
+  for (int d = 0; d < ASKED; d++)
+    for (int k = 0; k < O; k++) seen[d * O + k] = gather(job->saved[k] + back->place[d] * job->saved_step, 1, 0, row);
+  { @objective@ }
+  scatter_live(back->value, value[0], row, live);
+  const V weight = cotangent(back->weight, row, live);
+  for (int d = 0; d < ASKED; d++)
+    for (int k = 0; k < O; k++) {
+      REAL *const to = back->saved_[k] + back->place[d] * job->saved_step; /* days at one bound share a row */
+      scatter_live(to, cotangent(to, row, live) + weight * seen_[d * O + k], row, live);
+    }
+}
+
 #undef RECORD
 #define RECORD(array, n) (memcpy(at, array, (n) * sizeof(V)), at += (n))
 
@@ -55,6 +74,7 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
   (void)p_, (void)c_, (void)l_;
   { @patient@ }
   { @look@ }
+  if (ASKED) keep_values(job, 0, v, row);
   { @open@ }
   /* There: once through, with the state at the start of every window; the last window is recorded on the way. */
   for (int64_t w = 0; w < windows; w++) {
@@ -66,6 +86,7 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
     for (int64_t part = restart; part < stop; part++) {
       mark[part - restart] = at;
       @part@
+      if (ASKED) keep_values(job, part + 1, v, row);
     }
   }
   /* A patient without a result has no gradient, and must not spoil the sums of the others. */
@@ -76,6 +97,7 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
   uint8_t live[W];
   memcpy(sound, &finite, sizeof sound);
   for (int k = 0; k < W; k++) live[k] = filled[k] && sound[k];
+  if (ASKED) ask(back, row, live);
   if (E > 0) {
     V o_[AT_LEAST_ONE(E)];
     for (int k = 0; k < E; k++) o_[k] = cotangent(back->endpoint_[k], row, live);

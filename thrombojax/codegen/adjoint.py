@@ -4,7 +4,7 @@ A cotangent lies in the array of its value's name with an underscore behind. Wha
 a slope is kept (array `w`), so that going back costs about as much as going forward.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from thrombojax.codegen.trace import trace
 from thrombojax.models.protocol import Model
 from thrombojax.solve.pieces import Plan
 
+Objective = Callable[[Mapping[str, Sequence[Any]]], Any]
+"""Saved observable -> its value on each saved day, all of one patient -> a number."""
 BACK = 4
 """Level of cotangents, above all others."""
 SIMPLE = frozenset({"add", "sub", "mul", "neg", "min", "max"})
@@ -24,12 +26,15 @@ CARRIED = frozenset({"y", "p", "t", "h", "dose", "rate", "start", "length", "c",
 """Arrays that gradients reach."""
 
 
-def build(model: Model, plan: Plan, wrt: tuple[int, ...] = ()) -> Program:
+def build(
+    model: Model, plan: Plan, wrt: tuple[int, ...] = (), objective: Objective | None = None, days: int = 0
+) -> Program:
     """All blocks of a trajectory, their transposes (`slope_` ...), and `slope` with what its transpose needs.
 
     `again`: derivatives by the very values that the transpose needs, for a kernel that computes both at once.
 
-    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates and times always are.
+    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates and times always are. objective: of
+    the values that a patient has on so many saved days: its block gives its value, and what it asks of them.
     """
     given = setting(model, plan)
     g = given.graph
@@ -37,12 +42,28 @@ def build(model: Model, plan: Plan, wrt: tuple[int, ...] = ()) -> Program:
     blocks = with_slope({name: traced(g, f, often=False) for name, f in given.functions.items()})
     for name, f in given.functions.items():
         blocks[f"{name}_"] = pullback(g, f, wrt)
+    if objective is not None:
+        blocks["objective"] = _asked(g, plan, objective, days)
     kept = _needed(g, blocks["slope_"].nodes, blocks["slope"].nodes)
     places = [*(place for place, _ in blocks["slope"].writes), *(("w", k) for k in range(len(kept)))]
     values = regroup(g, [*blocks["slope"].nodes, *kept], POINT)
     blocks["again"], blocks["slope"] = blocks["slope"], Block(tuple(zip(places, values, strict=True)))
     made = finish(given, blocks, plan, (*OFTEN, "again", "line_", "slope_"))
     return replace(made, residuals=tuple(kept))
+
+
+def _asked(g: Graph, plan: Plan, objective: Objective, days: int) -> Block:
+    """The objective and its derivatives; array `seen`: `[day, observable]`."""
+    seen = tuple(g.symbol(("seen", k), POINT) for k in range(days * len(plan.observables)))
+
+    def both(*values: Any) -> Any:
+        def of(values: Any) -> Any:
+            return objective({name: values[k :: len(plan.observables)] for k, name in enumerate(plan.observables)})
+
+        return jax.value_and_grad(of)(values)
+
+    value, asked = trace(g, both, *seen)
+    return Block(((("value", 0), value), *((("seen_", k), node) for k, node in enumerate(asked))))
 
 
 def pullback(g: Graph, f: Function, wrt: Sequence[int]) -> Block:

@@ -82,6 +82,7 @@ class _Slots:
             "C": sizes.get("c", 0), "O": len(program.observables), "E": len(program.endpoints),
             "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
             "TANGENT": int(program.tangent), "WRT": len(program.wrt), "KEPT": len(program.residuals),
+            "ASKED": sizes.get("seen", 0) // max(len(program.observables), 1),
             "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "M": sizes.get("m", 0),
             "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
         }  # fmt: skip
@@ -112,6 +113,7 @@ class _Slots:
             "slope_keep": self.text(blocks["slope"], y="z"),
             "slope_": self.text(_whole(blocks["slope_"], program), self.sought(), {**self.places, **kept}, y="z"),
             "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
+            "objective": self.text(blocks.get("objective", Block(()))),
             "known_": printing_back.known(program),
             "ahead_": printing_back.ahead(program.tableau, "sought"),
             "exact_": printing_back.exact(program),

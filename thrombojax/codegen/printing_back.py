@@ -11,7 +11,8 @@ def known(program: Program) -> str:
 
 
 def ahead(tableau: Tableau, sought: str) -> str:
-    """The cotangent of each stage's slope, per day of the step, from those of where later stages looked (`sought`) and of the step's end."""
+    """The cotangent of each stage's slope, per day of the step, from those of where later stages looked (array `sought`)
+    and of the step's end."""
     cases = []
     for stage, weight in enumerate(tableau.b):
         later = [(f"{sought}[{s}][k]", row[stage]) for s, row in enumerate(tableau.a, 1) if s > stage]

@@ -32,6 +32,7 @@ class _Back(ctypes.Structure):
         ("job", native.Job),
         *((name, ctypes.c_void_p) for name in ("live", "endpoint_", "saved_", "p_", "y0_", "shared_")),
         *((name, ctypes.c_int64) for name in ("batch", "per_window", "record")),
+        *((name, ctypes.c_void_p) for name in ("place", "weight", "value")),
     )
 
 
@@ -46,10 +47,25 @@ class Cotangents(NamedTuple):
     y0: list[np.ndarray]
 
 
+class Own(NamedTuple):
+    """An objective of the kernel's own. places: of its days among the saved values; weight, value (written): `[patient]`."""
+
+    places: np.ndarray
+    weight: np.ndarray
+    value: np.ndarray
+
+
 @functools.lru_cache(maxsize=64)
-def kernel(model: Model, plan: Plan, precision: str, wrt: tuple[int, ...]) -> native.Kernel:
+def kernel(
+    model: Model,
+    plan: Plan,
+    precision: str,
+    wrt: tuple[int, ...],
+    objective: adjoint.Objective | None = None,
+    days: int = 0,
+) -> native.Kernel:
     """Trace, transpose, print, compile and load; raises as `native.kernel` does."""
-    program = adjoint.build(model, plan, wrt)
+    program = adjoint.build(model, plan, wrt, objective, days)
     library = build.load(emit_c.source_back(program, precision))
     library.thrombojax_back.argtypes = [ctypes.POINTER(_Back)]
     return native.Kernel(program, library, np.float32 if precision == "f32" else np.float64)
@@ -68,21 +84,29 @@ def run(
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
     memory: int | None = None,
+    own: Own | None = None,
 ) -> Cotangents:
     """Cotangents of everything from those of endpoints (`[patient]`) and saved values (`[day, patient]`).
 
-    factor: `[patient]`, multiplies the steps (0: the patient has no result and no gradient); memory: bytes, where not MEMORY.
+    factor: `[patient]`, multiplies the steps (0: the patient has no result and no gradient); memory: bytes, where not MEMORY;
+    own: of a kernel with an objective, which then says what is asked of saved values in place of `saved`.
     """
     program, dtype = made.program, made.dtype
     n, segments, columns = len(factor), len(timeline.steps), len(plan.columns)
     parameters = [np.zeros(n, dtype) for _ in wrt]
     first = [np.zeros(n, dtype) for _ in range(program.states)]
     common = np.zeros((segments, 2 + 2 * columns))
+    seen: Any = {}
+    if own is not None:
+        saved, seen = (
+            {name: np.zeros((len(keep), n), dtype) for name in program.observables} for _ in ("asked", "seen")
+        )
     for level in np.unique(factor[factor > 0]):
         rows = np.flatnonzero(factor == level)
         finite = np.zeros(n, np.uint8)
         hold = native.Hold(dtype)
         given = native.job(made, plan, p, y0, timeline, watch, float(level), keep, rows, finite, hold)
+        given.saved = hold.pointers([seen.get(o) for o in program.observables])
         lanes = np.arange(given.groups * made.lanes) < len(rows)
         steps = counted(np.asarray(timeline.steps), level)
         window, record = windows(program, steps, (memory or MEMORY) // native.cores() // (made.lanes * dtype.itemsize))
@@ -100,11 +124,18 @@ def run(
             batch=BATCH,
             per_window=window,
             record=record,
+            **({} if own is None else _of_own(own, hold)),
         )
         _in_turns(made, back, shared)
         common += shared.sum(axis=0)
     start, length, dose, rate = np.split(common, [1, 2, 2 + columns], axis=1)
     return Cotangents(start[:, 0], length[:, 0], dose, rate, parameters, first)
+
+
+def _of_own(own: Own, hold: native.Hold) -> dict[str, int]:
+    return {
+        "place": hold.array(own.places, np.int32), "weight": hold.array(own.weight), "value": hold.address(own.value),
+    }  # fmt: skip
 
 
 def _in_turns(made: native.Kernel, back: _Back, shared: np.ndarray) -> None:

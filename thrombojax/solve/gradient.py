@@ -4,6 +4,7 @@
 infusion rates, any parameter, and the first state.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from jax.custom_derivatives import linear_call
 from jax.flatten_util import ravel_pytree
 
+from thrombojax.codegen.adjoint import Objective
 from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.timeline import Schedule, Timeline
 from thrombojax.endpoints import Endpoint
@@ -78,6 +80,71 @@ def solve(
     Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises CannotTranslate or
     NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
     """
+    how: Any = {"endpoints": endpoints, "save": save, "days": days, "precision": precision, "accuracy": accuracy}
+    how |= {"parameters": parameters, "y0": y0, "backend": backend, "memory": memory, "rows": rows}
+    ways, moving, fixed = _problem(model, cohort, schedule, **how)
+    return _differentiable(ways)(moving, fixed)
+
+
+def total(
+    model: Model,
+    cohort: Cohort,
+    schedule: Schedule,
+    objective: Objective,
+    weights: Any,
+    *,
+    save: Sequence[str] = ("platelets",),
+    days: Sequence[float],
+    **how: Any,
+) -> Any:
+    """Weighted sum over patients of a function of each one's own saved values, whose derivative takes one pass.
+
+    objective: saved observable -> its values on `days` -> a number, of one patient; in `jnp` operations on scalars, because the
+    kernel evaluates it between the way there and the way back (one function, not a new one for every call: it is compiled).
+    weights: `[patient]`, not differentiated. how: as `solve`; `cuda` goes there twice. NaN where a patient has no result. Raises
+    as `solve` does, CannotTranslate also for an objective that uses what generated code does not have.
+    """
+    ways, moving, fixed = _problem(model, cohort, schedule, save=save, days=days, **how)
+    course = _differentiable(ways)
+
+    def plain(moving: Moving, fixed: Fixed, weights: Any) -> Any:
+        saved = course(moving, fixed)[1]
+        return jnp.sum(weights * objective({name: tuple(values) for name, values in saved.items()}))
+
+    if ways.backend == "cuda":
+        return plain(moving, fixed, weights)
+    sums = jax.custom_jvp(plain)
+
+    @sums.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        moving = primals[0]
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), moving)
+        made = adjoint.kernel(ways.model, ways.plan, ways.precision, ways.wrt, objective, len(fixed.keep))
+        once = functools.partial(ways.once, made)
+        value, slope = _on_host(once, (jax.ShapeDtypeStruct((), ways.dtype), shapes), *primals)
+        return value, sum(map(jnp.vdot, slope, tangents[0]))
+
+    each = jnp.broadcast_to(jnp.asarray(weights, ways.dtype), ways.patients(fixed))
+    return sums(moving, fixed, jax.lax.stop_gradient(each))
+
+
+def _problem(
+    model: Model,
+    cohort: Cohort,
+    schedule: Schedule,
+    *,
+    endpoints: Sequence[Endpoint] = (),
+    save: Sequence[str] = (),
+    days: Sequence[float] = (),
+    precision: str = "f64",
+    accuracy: float = 1e-4,
+    parameters: Mapping[str, Any] | None = None,
+    y0: Any = None,
+    backend: str = "auto",
+    memory: int | None = None,
+    rows: Any = None,
+) -> "tuple[_Ways, Moving, Fixed]":
+    """What the kernels are called with, as `solve` says."""
     dtype = engine.dtype_of(precision)
     tableau = method(model)
     plan = Plan(
@@ -107,8 +174,7 @@ def solve(
     )
     keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
     fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule), rows)
-    ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory)
-    return _differentiable(ways)(moving, fixed)
+    return _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory), moving, fixed
 
 
 def choose(backend: str, model: Model, precision: str) -> str:
@@ -173,8 +239,11 @@ class _Ways(NamedTuple):
         rows = np.asarray(rows)
         return np.where(rows >= 0, self.factor[rows], 0.0)
 
+    def patients(self, fixed: Fixed) -> int:
+        return len(self.factor) if fixed.rows is None else len(fixed.rows)
+
     def shapes(self, fixed: Fixed) -> tuple[dict[str, Any], dict[str, Any]]:
-        n, days = len(self.factor) if fixed.rows is None else len(fixed.rows), len(fixed.keep)
+        n, days = self.patients(fixed), len(fixed.keep)
         one = {r.name: jax.ShapeDtypeStruct((n,), self.dtype) for r in self.plan.reductions}
         return one, {name: jax.ShapeDtypeStruct((days, n), self.dtype) for name in self.plan.save}
 
@@ -207,8 +276,22 @@ class _Ways(NamedTuple):
         keep = np.asarray(fixed.keep)
         saved = {name: _gathered(values, keep, len(line.steps)) for name, values in saved.items()}
         factor = self.factors(fixed.rows)
-        found = back.run(made, self.plan, p, y0, line, watch, factor, keep, self.wrt, ends, saved, self.memory)
-        rows = np.stack(found.parameters) if found.parameters else np.zeros((0, len(factor)))
+        return self.asked(
+            back.run(made, self.plan, p, y0, line, watch, factor, keep, self.wrt, ends, saved, self.memory)
+        )
+
+    def once(self, made: native.Kernel, moving: Moving, fixed: Fixed, weights: Any) -> tuple[np.ndarray, Moving]:
+        """The weighted sum of a kernel's own objective, and all that it asks, in one pass."""
+        p, y0, line, watch = self.problem(moving, fixed)
+        keep, factor = np.asarray(fixed.keep), self.factors(fixed.rows)
+        value = np.full(len(factor), np.nan, self.dtype)
+        own = adjoint.Own(native.places(keep, len(line.steps))[keep], np.asarray(weights), value)
+        given: Any = (p, y0, line, watch, factor, keep, self.wrt, {}, {}, self.memory, own)
+        found = self.asked(adjoint.run(made, self.plan, *given))
+        return np.sum(np.asarray(weights) * value, dtype=self.dtype), found
+
+    def asked(self, found: adjoint.Cotangents) -> Moving:
+        rows = np.stack(found.parameters) if found.parameters else np.zeros((0, np.shape(found.y0)[1]))
         return Moving(
             *(
                 np.asarray(a, self.dtype)
@@ -229,15 +312,16 @@ def _gathered(values: np.ndarray, keep: np.ndarray, segments: int) -> np.ndarray
     return found
 
 
+def _on_host(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
+    return jax.pure_callback(function, shapes, *args, vmap_method="sequential")
+
+
 def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
     """The trajectory with its derivatives in both directions: a tangent is a linear call, which knows its transpose."""
 
-    def on_host(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
-        return jax.pure_callback(function, shapes, *args, vmap_method="sequential")
-
     @jax.custom_jvp
     def course(moving: Moving, fixed: Fixed) -> Any:
-        return on_host(ways.forward, ways.shapes(fixed), moving, fixed)
+        return _on_host(ways.forward, ways.shapes(fixed), moving, fixed)
 
     @course.defjvp
     def _(primals: Any, tangents: Any) -> Any:
@@ -246,11 +330,11 @@ def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
         flat, unravel = ravel_pytree(tangents[0])
 
         def push(given: Any, tangent: Any) -> Any:
-            return on_host(ways.push, ways.shapes(fixed), *given, unravel(tangent))
+            return _on_host(ways.push, ways.shapes(fixed), *given, unravel(tangent))
 
         def pull(given: Any, cotangent: Any) -> Any:
             shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), given[0])
-            return ravel_pytree(on_host(ways.pull, shapes, *given, cotangent))[0]
+            return ravel_pytree(_on_host(ways.pull, shapes, *given, cotangent))[0]
 
         return course(moving, fixed), linear_call(push, pull, (moving, fixed), flat)
 
