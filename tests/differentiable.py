@@ -68,6 +68,7 @@ def generated(
 ) -> Any:
     """The function of `course`, by the kernel that `native` runs: compiled in seconds, in both directions."""
     fixed = grid(days, save)
+    accuracy = 1e-4 / refine ** min(model.entries[c.key].order for c in columns)  # asks for as many steps, or more
     typical = jax.tree.map(lambda a: np.full(1, float(a)), model.defaults)
     y0 = jax.tree.map(lambda a: np.asarray(a) + np.zeros(1), model.initial(typical))
     cohort = engine.Cohort(typical, y0, np.asarray(model.max_rate(typical)) + np.zeros(1), np.zeros(1, np.uint8))
@@ -78,7 +79,7 @@ def generated(
         line = schedule(model, p, tuple(columns), slots, fixed)
         first = jax.tree.map(lambda a: a + jnp.zeros(1), model.initial(jax.tree.map(lambda a: a[None], p)))
         moved = {name: value[None] for name, value in changes.items()}
-        asked = {"save": observables, "days": save, "accuracy": 1e-4 / refine**3, "parameters": moved, "y0": first}
+        asked = {"save": observables, "days": save, "accuracy": accuracy, "parameters": moved, "y0": first}
         _, saved = gradient.solve(model, cohort, line, backend="native", **asked)
         return jnp.stack([saved[name][:, 0] for name in observables], axis=-1)
 

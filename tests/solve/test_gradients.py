@@ -198,7 +198,7 @@ ROMIPLOSTIM = Case(
     ("platelets", "romiplostim.concentration"),
     lambda *a: flagship_exact(ROMIPLOSTIM, "romiplostim", spec.ROMIPLOSTIM, *a),
     5e-4,
-    refine=2,
+    refine=3,
     native=True,
 )
 ELTROMBOPAG = Case(
@@ -212,7 +212,7 @@ ELTROMBOPAG = Case(
         "eltrombopag.potency": 3.3,
         "megakaryocytes.cfu_gain_max": 7.1,
     },
-    (0.21, 1.33, 2.0713),
+    (0.21, 1.33, 2.0723),
     (75.0, 50.0, 75.0),
     8.0,
     (2.12, 5.0, 8.0),  # between lag and switch of the last dose, and later

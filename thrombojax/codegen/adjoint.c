@@ -69,8 +69,8 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
   V first_y[S];
   memcpy(first_y, y, sizeof y);
   V p_[AT_LEAST_ONE(WRT)] = {{0}}, y_[S] = {{0}}, c_[AT_LEAST_ONE(C)] = {{0}}, v_[AT_LEAST_ONE(O)] = {{0}}, s_[AT_LEAST_ONE(O)] = {{0}};
-  V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], ahead_[S], d_[S];
-  V tried[STAGES][S], sought[STAGES][S] /* its cotangent */, kept[STAGES][AT_LEAST_ONE(KEPT)];
+  V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], d_[S];
+  V tried[STAGES - 1][S] /* where the stages after the first look */, kept[STAGES][AT_LEAST_ONE(KEPT)];
   (void)p_, (void)c_, (void)l_;
   { @patient@ }
   { @look@ }
@@ -147,25 +147,20 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
           const V t = SPLAT(start + ((REAL)step + AT[stage]) * h);
           V *const d = slope[stage], *const w = kept[stage];
           const V *z = y;
-          V *const trial = tried[stage];
-          (void)t;
+          V *const trial = tried[stage - (stage > 0)];
+          (void)t, (void)trial;
           @trial@
-          if (!stage) memcpy(trial, y, S * sizeof(V));
           { @slope_keep@ }
         }
         for (int k = 0; k < L; k++) l_[k] = SPLAT(0);
         @known_@
         for (int stage = STAGES - 1; stage >= 0; stage--) {
-          const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), *const z = tried[stage], *const w = kept[stage];
-          V t_[1] = {{0}}, *const z_ = sought[stage];
+          const V t = SPLAT(start + ((REAL)step + AT[stage]) * h), *const z = stage ? tried[stage - 1] : y, *const w = kept[stage];
+          V t_[1] = {{0}}, *const z_ = slope[stage]; /* which nobody reads any more when it is written */
           (void)t, (void)w;
+          V longer[4] = {{0}}; /* one sum would wait for itself */
           switch (stage) {
 @ahead_@
-          }
-          V longer[4] = {{0}}; /* one sum would wait for itself */
-          for (int k = 0; k < S; k++) {
-            d_[k] = ahead_[k] * SPLAT(h);
-            longer[k % 4] = FMA(ahead_[k], slope[stage][k], longer[k % 4]);
           }
           h_[0] = h_[0] + ((longer[0] + longer[1]) + (longer[2] + longer[3]));
           { @slope_@ }
@@ -175,8 +170,12 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
 @exact_@
           }
         }
-        for (int stage = 0; stage < STAGES; stage++)
-          for (int k = 0; k < S; k++) y_[k] = y_[k] + sought[stage][k];
+        for (int k = 0; k < S; k++) {
+          V sum = y_[k];
+          for (int stage = 0; stage < STAGES; stage++) sum = sum + slope[stage][k];
+          y_[k] = sum;
+        }
+        @still@
         { @line_@ }
       }
       if (steps > 0) length_[0] = FMA(h_[0], SPLAT((REAL)1 / (REAL)steps), length_[0]);

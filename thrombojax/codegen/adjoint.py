@@ -4,6 +4,7 @@ A cotangent lies in the array of its value's name with an underscore behind. Wha
 a slope is kept (array `w`), so that going back costs about as much as going forward.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ Objective = Callable[[Mapping[str, Sequence[Any]]], Any]
 BACK = 4
 """Level of cotangents, above all others."""
 SIMPLE = frozenset({"add", "sub", "mul", "neg", "min", "max"})
+CHEAP = 5
+"""Operations that cost less than to keep their value: what a step keeps should leave the first-level cache to the states."""
 CARRIED = frozenset({"y", "p", "t", "h", "dose", "rate", "start", "length", "c", "v", "s", "b", "e"})
 """Arrays that gradients reach."""
 
@@ -109,10 +112,17 @@ def _needed(g: Graph, outputs: Sequence[Node], forward: Sequence[Node]) -> list[
         if node not in there:
             found |= dict.fromkeys(a for a in g.operations[node].args if a in there and not _is_given(g, a))
 
-    def at_hand(a: Node) -> bool:
-        return a in found or g.level[a] < POINT or _is_given(g, a)
+    def effort(a: Node) -> float:
+        """Operations that make a value of what is at hand."""
+        if a in found or g.level[a] < POINT or _is_given(g, a):
+            return 0
+        return again(a)
 
-    return [n for n in found if g.operations[n].name not in SIMPLE or not all(map(at_hand, g.operations[n].args))]
+    def again(n: Node) -> float:
+        operation = g.operations[n]
+        return 1 + sum(map(effort, operation.args)) if operation.name in SIMPLE else math.inf
+
+    return [n for n in found if again(n) > CHEAP]
 
 
 def _is_given(g: Graph, node: Node) -> bool:

@@ -39,6 +39,9 @@ VECTOR = Dialect(
 )  # fmt: skip
 
 
+_USE = "const V ahead = AHEAD; d_[k] = ahead * SPLAT(h); longer[k % 4] = FMA(ahead, slope[stage][k], longer[k % 4]);"
+
+
 @cache
 def _text(name: str) -> str:
     return (resources.files("thrombojax.codegen") / name).read_text(encoding="utf-8")
@@ -115,8 +118,9 @@ class _Slots:
             "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
             "objective": self.text(blocks.get("objective", Block(()))),
             "known_": printing_back.known(program),
-            "ahead_": printing_back.ahead(program.tableau, "sought"),
+            "ahead_": printing_back.ahead(program.tableau, "slope", _USE),
             "exact_": printing_back.exact(program),
+            "still": " ".join(f"slope[0][{i}] = SPLAT(0);" for i in program.linear),
             **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
                ("look", "open", "dose", "line", "bound", "update", "close")},
         }  # fmt: skip

@@ -173,7 +173,7 @@ class _Slots:
             "slope_": self.text(Block((*blocks["again"].writes, *blocks["slope_"].writes)), slope, y="z"),
             "begin_": self.text(blocks.get("bound_", Block(())), self.add(), v_="b_", s_="e_"),
             "known_": printing_back.known(program),
-            "ahead_": printing_back.ahead(program.tableau, "tried"),
+            "ahead_": printing_back.ahead(program.tableau, "tried", "ahead_[k] = AHEAD;"),
             "exact_": printing_back.exact(program),
             **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
                ("look", "open", "dose", "line", "bound", "update", "close")},

@@ -10,9 +10,9 @@ def known(program: Program) -> str:
     return "\n".join(f"l_[{k}] = y_[{i}]; y_[{i}] = SPLAT(0);" for k, i in enumerate(program.linear, end))
 
 
-def ahead(tableau: Tableau, sought: str) -> str:
+def ahead(tableau: Tableau, sought: str, use: str) -> str:
     """The cotangent of each stage's slope, per day of the step, from those of where later stages looked (array `sought`)
-    and of the step's end."""
+    and of the step's end. use: what is done with it, statements about AHEAD, its value for state k."""
     cases = []
     for stage, weight in enumerate(tableau.b):
         later = [(f"{sought}[{s}][k]", row[stage]) for s, row in enumerate(tableau.a, 1) if s > stage]
@@ -20,7 +20,8 @@ def ahead(tableau: Tableau, sought: str) -> str:
         for value, w in [("y_[k]", weight), *later]:
             if w:
                 text = f"FMA({value}, SPLAT((REAL){w!r}), {text})" if text else f"{value} * SPLAT((REAL){w!r})"
-        cases.append(f"case {stage}: UNROLL for (int k = 0; k < S; k++) ahead_[k] = {text or 'SPLAT(0)'}; break;")
+        done = use.replace("AHEAD", text or "SPLAT(0)")
+        cases.append(f"case {stage}: UNROLL for (int k = 0; k < S; k++) {{ {done} }} break;")
     return "\n".join(cases)
 
 
