@@ -55,7 +55,7 @@ def test_days_at_one_bound():
     np.testing.assert_allclose(slope["amounts"], steep["amounts"], rtol=1e-10)
 
 
-def test_windows_and_threads_change_no_bit():
+def test_memory_changes_no_bit():
     case = user(1500)
     whole, short = (jax.grad(functools.partial(once, case, memory=memory))(case.at) for memory in (None, 1))
     jax.tree.map(np.testing.assert_array_equal, whole, short)

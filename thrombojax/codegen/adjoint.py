@@ -104,8 +104,8 @@ def _is_carried(g: Graph, node: Node, wrt: Sequence[int]) -> bool:
 
 
 def _needed(g: Graph, outputs: Sequence[Node], forward: Sequence[Node]) -> list[Node]:
-    """Forward values that a transpose reads. What it alone needs (masks, derivatives of quotients) it computes from them: one
-    operation costs less than a store and a load."""
+    """Forward values that a transpose reads. What it alone needs (masks, derivatives of quotients) it computes from them, and
+    what few operations make of the others."""
     there = {n for n in g.order(forward) if g.level[n] == POINT and not g.is_mask(n)}
     found: dict[Node, None] = {}
     for node in g.order(outputs):

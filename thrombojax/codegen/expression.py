@@ -218,9 +218,8 @@ def _reciprocal(g: Graph, args: Sequence[Node], values: Sequence[Any]) -> Node |
     if name == "mul" and inner[0] == inner[1]:  # the derivative of a quotient: the quotient has the reciprocal already
         once = g.add("reciprocal", inner[0])
         return g.add("mul", once, once)
-    if name == "select" and all(
-        g.value(a) for a in inner[1:]
-    ):  # the derivative of an extreme: a half where both are equal
+    # The derivative of an extreme: a half where both are equal.
+    if name == "select" and all(g.value(a) for a in inner[1:]):
         return g.add("select", inner[0], *(g.add("reciprocal", a) for a in inner[1:]))
     return inner[0] if name == "reciprocal" else None
 

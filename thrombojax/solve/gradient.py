@@ -7,7 +7,7 @@ infusion rates, any parameter, and the first state.
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,18 @@ class Fixed(NamedTuple):
     rows: Any = None
 
 
+class How(TypedDict, total=False):
+    """What `solve` and `total` take besides what is asked; what each is, and what stands for one that is left out, they say."""
+
+    precision: str
+    accuracy: float
+    parameters: Mapping[str, Any] | None
+    y0: Any
+    backend: str
+    memory: int | None
+    rows: Any
+
+
 def solve(
     model: Model,
     cohort: Cohort,
@@ -63,26 +75,19 @@ def solve(
     endpoints: Sequence[Endpoint] = (),
     save: Sequence[str] = (),
     days: Sequence[float] = (),
-    precision: str = "f64",
-    accuracy: float = 1e-4,
-    parameters: Mapping[str, Any] | None = None,
-    y0: Any = None,
-    backend: str = "auto",
-    memory: int | None = None,
-    rows: Any = None,
+    **how: Unpack[How],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(endpoints `[patient]`, saved `[day, patient]`) of prepared patients; differentiable in all that is traced.
 
-    schedule: its times, amounts and rates may be traced; parameters: leaf name -> `[patient]`, in place of the cohort's; y0: a
-    State of `[patient]`, in place of the cohort's (which does not follow the parameters). backend: `cuda`, `native`, or `auto`:
-    GPUs where there are any. memory: bytes for the way back. rows: the patients of the cohort that are solved, in that order, in
-    place of all; may be traced, so that one program serves any selection of one size; below 0: nobody, which costs nothing.
-    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises CannotTranslate or
-    NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
+    schedule: its times, amounts and rates may be traced; precision: "f64" or "f32"; accuracy: 1e-4; parameters: leaf name ->
+    `[patient]`, in place of the cohort's; y0: a State of `[patient]`, in place of the cohort's (which does not follow the
+    parameters). backend: `cuda`, `native`, or `auto`: GPUs where there are any. memory: bytes for the way back. rows: the
+    patients of the cohort that are solved, in that order, in place of all; may be traced, so that one program serves any
+    selection of one size; below 0: nobody, which costs nothing. Steps are those of the cohort's own rates. A patient without a
+    result is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path (`solve.xla.trajectory`
+    differentiates everywhere).
     """
-    how: Any = {"endpoints": endpoints, "save": save, "days": days, "precision": precision, "accuracy": accuracy}
-    how |= {"parameters": parameters, "y0": y0, "backend": backend, "memory": memory, "rows": rows}
-    ways, moving, fixed = _problem(model, cohort, schedule, **how)
+    ways, moving, fixed = _problem(model, cohort, schedule, endpoints, save, days, **how)
     return _differentiable(ways)(moving, fixed)
 
 
@@ -95,7 +100,7 @@ def total(
     *,
     save: Sequence[str] = ("platelets",),
     days: Sequence[float],
-    **how: Any,
+    **how: Unpack[How],
 ) -> Any:
     """Weighted sum over patients of a function of each one's own saved values, whose derivative takes one pass.
 
@@ -104,7 +109,7 @@ def total(
     weights: `[patient]`, not differentiated. how: as `solve`; `cuda` goes there twice. NaN where a patient has no result. Raises
     as `solve` does, CannotTranslate also for an objective that uses what generated code does not have.
     """
-    ways, moving, fixed = _problem(model, cohort, schedule, save=save, days=days, **how)
+    ways, moving, fixed = _problem(model, cohort, schedule, (), save, days, **how)
     course = _differentiable(ways)
 
     def plain(moving: Moving, fixed: Fixed, weights: Any) -> Any:
@@ -132,10 +137,10 @@ def _problem(
     model: Model,
     cohort: Cohort,
     schedule: Schedule,
+    endpoints: Sequence[Endpoint],
+    save: Sequence[str],
+    days: Sequence[float],
     *,
-    endpoints: Sequence[Endpoint] = (),
-    save: Sequence[str] = (),
-    days: Sequence[float] = (),
     precision: str = "f64",
     accuracy: float = 1e-4,
     parameters: Mapping[str, Any] | None = None,
