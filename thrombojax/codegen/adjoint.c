@@ -2,7 +2,7 @@
    there, stages are evaluated again with what their transposes need, and segments are crossed backwards. A name with an
    underscore behind is the cotangent of the value of that name. */
 
-enum { WRT = @WRT@, KEPT = @KEPT@, ASKED = @ASKED@ /* days of an objective of the kernel's own; 0: it has none */ };
+enum { WRT = @WRT@, RULES = @RULES@ /* numbers of a policy */, KEPT = @KEPT@, ASKED = @ASKED@ /* days of an objective of the kernel's own; 0: it has none */ };
 
 typedef struct {
   Job job;
@@ -10,6 +10,7 @@ typedef struct {
   const REAL *const *endpoint_;   /* [E] each [patient] */
   REAL *const *saved_;            /* [O] each [days][saved_step], or null; written by an objective of the kernel's own */
   REAL *const *p_;                /* [WRT] each [patient] */
+  REAL *const *rule_;             /* [RULES] each [patient] */
   REAL *const *y0_;               /* [S] each [patient] */
   double *shared_;                /* [batches][segments][2 + 2 COLUMNS]: start, length, doses, rates; zero before */
   int64_t batch;                  /* groups */
@@ -64,29 +65,30 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
   const int32_t *const row = job->row + group * W;
   const uint8_t *const filled = back->live + group * W;
   const int64_t windows = (job->segments + back->per_window - 1) / back->per_window;
-  V *const checkpoint = scratch + back->record; /* [windows][S + C] */
+  V *const checkpoint = scratch + back->record; /* [windows][S + C + M] */
   @prepare@
   V first_y[S];
   memcpy(first_y, y, sizeof y);
   V p_[AT_LEAST_ONE(WRT)] = {{0}}, y_[S] = {{0}}, c_[AT_LEAST_ONE(C)] = {{0}}, v_[AT_LEAST_ONE(O)] = {{0}}, s_[AT_LEAST_ONE(O)] = {{0}};
   V b_[AT_LEAST_ONE(O)] = {{0}}, e_[AT_LEAST_ONE(O)] = {{0}}, l_[AT_LEAST_ONE(L)], d_[S];
+  V m_[AT_LEAST_ONE(M)] = {{0}}, rule_[AT_LEAST_ONE(RULES)] = {{0}}, look_now[AT_LEAST_ONE(O)];
   V tried[STAGES - 1][S] /* where the stages after the first look */, kept[STAGES][AT_LEAST_ONE(KEPT)];
-  (void)p_, (void)c_, (void)l_;
+  (void)p_, (void)c_, (void)l_, (void)m_, (void)rule_, (void)look_now;
   { @patient@ }
-  { @look@ }
-  if (ASKED) keep_values(job, 0, v, row);
-  { @open@ }
+  { @enter@ }
   /* There: once through, with the state at the start of every window; the last window is recorded on the way. */
   for (int64_t w = 0; w < windows; w++) {
     const int64_t restart = w * back->per_window;
     const int64_t stop = restart + back->per_window < job->segments ? restart + back->per_window : job->segments;
-    memcpy(checkpoint + w * (S + C), y, sizeof y);
-    memcpy(checkpoint + w * (S + C) + S, c, C * sizeof(V));
+    V *const kept_here = checkpoint + w * (S + C + M);
+    memcpy(kept_here, y, sizeof y);
+    memcpy(kept_here + S, c, C * sizeof(V));
+    memcpy(kept_here + S + C, m, M * sizeof(V));
     V *at = scratch;
     for (int64_t part = restart; part < stop; part++) {
       mark[part - restart] = at;
       @part@
-      if (ASKED) keep_values(job, part + 1, v, row);
+      keep_values(job, part + 1, v, row);
     }
   }
   /* A patient without a result has no gradient, and must not spoil the sums of the others. */
@@ -107,8 +109,10 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
     const int64_t restart = w * back->per_window;
     const int64_t stop = restart + back->per_window < job->segments ? restart + back->per_window : job->segments;
     if (w < windows - 1) { /* there again, through this window */
-      memcpy(y, checkpoint + w * (S + C), sizeof y);
-      memcpy(c, checkpoint + w * (S + C) + S, C * sizeof(V));
+      const V *const kept_here = checkpoint + w * (S + C + M);
+      memcpy(y, kept_here, sizeof y);
+      memcpy(c, kept_here + S, C * sizeof(V));
+      memcpy(m, kept_here + S + C, M * sizeof(V));
       V *at = scratch;
       for (int64_t part = restart; part < stop; part++) {
         mark[part - restart] = at;
@@ -119,27 +123,41 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
       const REAL start = job->start[part], length = job->length[part], h = job->h[part], era = job->era[part];
       const int32_t steps = job->steps[part], day = job->keep[part + 1];
       const V *const state = mark[part - restart], *const there = state + steps * (int64_t)S;
+      const V *const m_before = there + S, *const ended = m_before + M;
       V start_[1] = {{0}}, length_[1] = {{0}}, h_[1] = {{0}}, dose_[AT_LEAST_ONE(COLUMNS)] = {{0}}, rate_[AT_LEAST_ONE(COLUMNS)] = {{0}};
-      (void)length, (void)era, (void)dose_, (void)rate_;
+      V g_[AT_LEAST_ONE(COLUMNS)] = {{0}};
+      (void)length, (void)era, (void)dose_, (void)rate_, (void)g_, (void)m_before, (void)ended;
+      for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
+      { @segment@ }
+      if (CLINIC) { /* what was given, and the record as the end of the segment found it */
+        memcpy(m, m_before, M * sizeof(V));
+        @given@
+      }
       /* v_ and s_ hold what the begin of the segment after this one asks for, where nothing jumped between. */
       if (day >= 0)
         for (int k = 0; k < O; k++)
           if (back->saved_[k]) v_[k] = v_[k] + cotangent(back->saved_[k] + day * job->saved_step, row, live);
-      if (E > 0) {
-        const V *const c = there + S, *const v = c + C, *const s = v + O, *const b = s + O, *const e = b + O;
-        for (int k = 0; k < O; k++) b_[k] = e_[k] = SPLAT(0);
-        (void)c, (void)v, (void)s, (void)b, (void)e;
-        { @update_@ }
-      }
       {
         const V *const y = there;
         const V t = SPLAT(start + length);
         V t_[1] = {{0}};
-        (void)t, (void)y;
+        const int32_t visit = CLINIC ? job->visit[part + 1] : -1;
+        const V factor = visit >= 0 ? own(job, job->factor, visit, row) : SPLAT(1);
+        (void)t, (void)y, (void)factor;
+        if (visit >= 0 && job->acts[part + 1] >= 0) {
+          V *v = look_now;
+          if (E > 0) v = (V *)ended + C; else { @look@ }
+          { @decide_@ }
+        }
+        if (E > 0) {
+          const V *const c = ended, *const v = c + C, *const s = v + O, *const b = s + O, *const e = b + O;
+          for (int k = 0; k < O; k++) b_[k] = e_[k] = SPLAT(0);
+          (void)c, (void)v, (void)s, (void)b, (void)e;
+          { @update_@ }
+        }
         if (E > 0) { @bound_@ } else { @look_@ }
         start_[0] = start_[0] + t_[0], length_[0] = length_[0] + t_[0];
       }
-      { @segment@ }
       for (int32_t step = steps - 1; step >= 0; step--) {
         const V *const y = state + step * (int64_t)S;
         { @line@ }
@@ -193,9 +211,13 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
         }
       }
       {
-        const V *const y = part > restart ? mark[part - 1 - restart] + job->steps[part - 1] * (int64_t)S : checkpoint + w * (S + C);
+        const V *const y = part > restart ? mark[part - 1 - restart] + job->steps[part - 1] * (int64_t)S : checkpoint + w * (S + C + M);
         (void)y;
         { @dose_@ }
+      }
+      if (CLINIC && job->slot[part] >= 0) {
+        memcpy(m, m_before, M * sizeof(V));
+        { @give_@ }
       }
       double *const into = shared + part * (2 + 2 * COLUMNS);
       into[0] += total(start_[0], live), into[1] += total(length_[0], live);
@@ -203,14 +225,18 @@ static void course_back(const Back *back, int64_t group, double *shared, V *scra
     }
   }
   memcpy(y, first_y, sizeof y);
-  { @look@ }
-  if (job->keep[0] >= 0)
-    for (int k = 0; k < O; k++)
-      if (back->saved_[k]) v_[k] = v_[k] + cotangent(back->saved_[k] + job->keep[0] * job->saved_step, row, live);
-  { @open_@ }
-  { @look_@ }
+  {
+    @enter@
+    if (job->keep[0] >= 0)
+      for (int k = 0; k < O; k++)
+        if (back->saved_[k]) v_[k] = v_[k] + cotangent(back->saved_[k] + job->keep[0] * job->saved_step, row, live);
+    { @open_@ }
+    if (CLINIC) { @admit_@ }
+    { @look_@ }
+  }
   for (int k = 0; k < S; k++) scatter_live(back->y0_[k], y_[k], row, live);
   for (int k = 0; k < WRT; k++) scatter_live(back->p_[k], p_[k], row, live);
+  for (int k = 0; k < RULES; k++) scatter_live(back->rule_[k], rule_[k], row, live);
   for (int k = 0; k < W; k++) if (filled[k]) job->finite[row[k]] = sound[k] != 0;
 }
 
@@ -221,7 +247,7 @@ static void *serve_back(void *given) {
   QueueBack *const queue = given;
   const Back *const back = queue->back;
   const int64_t windows = (back->job.segments + back->per_window - 1) / back->per_window;
-  const size_t bytes = (size_t)(back->record + windows * (S + C)) * sizeof(V);
+  const size_t bytes = (size_t)(back->record + windows * (S + C + M)) * sizeof(V);
   V *const scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
   V **const mark = malloc((size_t)back->per_window * sizeof *mark);
   const uint64_t before = flush_small();

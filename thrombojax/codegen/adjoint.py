@@ -25,7 +25,9 @@ BACK = 4
 SIMPLE = frozenset({"add", "sub", "mul", "neg", "min", "max"})
 CHEAP = 5
 """Operations that cost less than to keep their value: what a step keeps should leave the first-level cache to the states."""
-CARRIED = frozenset({"y", "p", "t", "h", "dose", "rate", "start", "length", "c", "v", "s", "b", "e"})
+CARRIED = frozenset(
+    {"y", "p", "t", "h", "dose", "rate", "start", "length", "c", "v", "s", "b", "e", "g", "m", "rule", "own_rule"}
+)
 """Arrays that gradients reach."""
 
 
@@ -36,7 +38,8 @@ def build(
 
     `again`: derivatives by the very values that the transpose needs, for a kernel that computes both at once.
 
-    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates and times always are. objective: of
+    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates, times and the numbers of a policy
+    always are. objective: of
     the values that a patient has on so many saved days: its block gives its value, and what it asks of them.
     """
     given = setting(model, plan)
@@ -73,7 +76,7 @@ def pullback(g: Graph, f: Function, wrt: Sequence[int]) -> Block:
     """Cotangents of a piece's arguments from those of its results."""
     leaves, tree = jax.tree.flatten(f.args)
     chosen = [k for k, node in enumerate(leaves) if _is_carried(g, node, wrt)]
-    given = [g.symbol((f"{array}_", index), BACK) for array, index in f.out]
+    given = [_sought(g, array, index) for array, index in f.out]
 
     def transpose(leaves: Any, cotangents: Any) -> Any:
         def inner(*values: Any) -> Any:
@@ -90,9 +93,14 @@ def pullback(g: Graph, f: Function, wrt: Sequence[int]) -> Block:
     zero = g.constant(0.0)
     places = [g.operations[leaves[k]].value for k in chosen]
     # What a piece changes in place has its new cotangent instead of its old one; all others add up.
-    writes = [(f"{'=' if place in f.out else ''}{place[0]}_", place[1]) for place in places]
+    writes = [(f"{'=' if place in f.out else ''}{place[0].removeprefix('own_')}_", place[1]) for place in places]
     pairs = zip(writes, found, strict=True)
     return Block(tuple((write, node) for write, node in pairs if node != zero or write[0].startswith("=")))
+
+
+def _sought(g: Graph, array: str, index: int) -> Node:
+    """The cotangent of a result: a row of the ledger is written down, and nothing is asked of it."""
+    return g.constant(0.0) if array == "a" else g.symbol((f"{array}_", index), BACK)
 
 
 def _is_carried(g: Graph, node: Node, wrt: Sequence[int]) -> bool:

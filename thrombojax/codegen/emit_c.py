@@ -8,7 +8,7 @@ from typing import Any
 from thrombojax.codegen import printing_back
 from thrombojax.codegen.expression import Node
 from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
-from thrombojax.codegen.program import BLOCKS, Block, Program
+from thrombojax.codegen.program import BACKWARD, BLOCKS, Block, Program
 from thrombojax.dosing.policy import LEDGER
 
 
@@ -39,6 +39,8 @@ VECTOR = Dialect(
 )  # fmt: skip
 
 
+PARTS = ("part", "prepare", "enter", "given")
+"""Texts that kernels share: what stands in others comes after them."""
 _USE = "const V ahead = AHEAD; d_[k] = ahead * SPLAT(h); longer[k % 4] = FMA(ahead, slope[stage][k], longer[k % 4]);"
 
 
@@ -62,8 +64,8 @@ def _kernel(program: Program, precision: str, name: str) -> str:
     text = "\n".join([_text("job.c"), _text(name)])
     slots = _Slots(program)
     found = {**slots.sizes(), **slots.forward(), **(slots.backward() if name == "adjoint.c" else {})}
-    for slot in ("part", "prepare", *found):  # those first, because they have slots themselves
-        value = _text(f"{slot}.c") if slot in ("part", "prepare") else found[slot]
+    for slot in (*PARTS, *found):  # those first, because they have slots themselves
+        value = _text(f"{slot}.c") if slot in PARTS else found[slot]
         text = text.replace(f"@{slot}@", str(value))
     return "\n".join([real, _text("vector.h"), _text("vector_math.h"), text])
 
@@ -86,8 +88,9 @@ class _Slots:
             "COLUMNS": sizes.get("dose", 0), "PHASES": sizes.get("phase", 0),
             "TANGENT": int(program.tangent), "WRT": len(program.wrt), "KEPT": len(program.residuals),
             "ASKED": sizes.get("seen", 0) // max(len(program.observables), 1),
-            "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "M": sizes.get("m", 0),
+            "CLINIC": int(bool(program.blocks["decide"])), "OWN": sizes.get("taken", 0), "M": sizes.get("m", 0),
             "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
+            "RULES": program.rules,
         }  # fmt: skip
 
     def forward(self) -> dict[str, str]:
@@ -121,8 +124,7 @@ class _Slots:
             "ahead_": printing_back.ahead(program.tableau, "slope", _USE),
             "exact_": printing_back.exact(program),
             "still": " ".join(f"slope[0][{i}] = SPLAT(0);" for i in program.linear),
-            **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
-               ("look", "open", "dose", "line", "bound", "update", "close")},
+            **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in BACKWARD},
         }  # fmt: skip
 
     def add(self, **names: str) -> Write:

@@ -25,13 +25,11 @@ if (EACH || job->changed[part] || part == restart) {
   for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
   @segment@
 }
+V m_before[AT_LEAST_ONE(M)]; /* what the patient's record says before the doses of this segment */
+(void)m_before;
 if (CLINIC) {
-  const int32_t slot = job->slot[part];
-  for (int k = 0; k < COLUMNS; k++) g[k] = SPLAT(0);
-  if (slot >= 0) {
-    for (int k = 0; OWN && k < COLUMNS; k++) taken[k] = own(job, job->taken, (int64_t)slot * COLUMNS + k, row);
-    { @give@ }
-  }
+  memcpy(m_before, m, sizeof m);
+  @given@
 }
 { @dose@ }
 if (E > 0) {
@@ -68,6 +66,7 @@ for (int32_t step = 0; step < steps; step++) {
 #endif
 }
 RECORD(y, S);
+RECORD(m_before, M);
 const int32_t visit = CLINIC ? job->visit[part + 1] : -1;
 const V factor = visit >= 0 ? own(job, job->factor, visit, row) : SPLAT(1);
 (void)factor;
@@ -81,8 +80,8 @@ if (E > 0) {
   { @update@ }
 } else if (EACH || visit >= 0 || job->keep[part + 1] >= 0) { @look@ }
 if (visit >= 0 && job->acts[part + 1] >= 0) {
-  const V t = WIDE(start + length);
-  (void)t;
+  const V t = WIDE(start + length), t_dot = WIDE(start_dot + length_dot);
+  (void)t, (void)t_dot;
   { @decide@ }
   keep_ledger(job, part + 1, a, row);
 }

@@ -54,6 +54,8 @@ BLOCKS: Mapping[str, str] = {
     "decide": "memory and ledger after a visit, from v -> m, a",
     "close": "endpoints -> o",
 }
+BACKWARD = ("look", "admit", "open", "give", "dose", "line", "bound", "update", "decide", "close")
+"""Blocks whose transposes are printed as they are."""
 OFTEN = ("line", "slope")
 """Blocks that are evaluated in every step."""
 
@@ -97,6 +99,11 @@ class Program:
     def wrt(self) -> list[int]:
         """Leaves of Parameters that transposes reach, in the order of `p_`."""
         return sorted({k for block in self.blocks.values() for (array, k), _ in block.writes if array == "p_"})
+
+    @property
+    def rules(self) -> int:
+        """How many numbers a policy has."""
+        return self.sizes.get("rule", self.sizes.get("own_rule", 0))
 
     def known(self) -> dict[Node, tuple[str, int]]:
         """Where stored nodes are found."""

@@ -21,7 +21,7 @@ _TIMES = {"t": POINT, "start": POINT, "length": POINT, "h": SEGMENT}
 
 
 def build(model: Model, plan: Plan, wrt: Sequence[int] = ()) -> Program:
-    """A program whose second halves of states, observables, carries, endpoints, doses and rates are tangents.
+    """A program whose second halves of states, observables, carries, endpoints, doses, rates and policies are tangents.
 
     wrt: leaves of Parameters that move; the tangent of leaf k is leaf `leaves + k`.
     """
@@ -43,7 +43,12 @@ def _sizes(given: Setting, plan: Plan) -> dict[str, int]:
     seen = len(plan.observables)
     carries = len(given.functions["open"].out) if "open" in given.functions else 0
     p = len(jax.tree.leaves(given.functions["look"].args[1]))
+    clinic: dict[str, int] = {}
+    if "decide" in given.functions:
+        _, memory, _, _, rule = given.functions["decide"].args
+        clinic = {"m": len(jax.tree.leaves(memory)), **dict.fromkeys(("rule", "own_rule"), len(jax.tree.leaves(rule)))}
     return {
+        **clinic, "g": len(plan.columns),
         **dict.fromkeys("yd", given.states), **dict.fromkeys("vsbe", seen), "c": carries, "o": len(plan.reductions),
         "dose": len(plan.columns), "rate": len(plan.columns), "p": p, "l": len(given.linear),
     }  # fmt: skip
@@ -80,8 +85,11 @@ def _pushed(given: Setting, f: Function, sizes: dict[str, int], wrt: Sequence[in
     found = jax.tree.leaves(trace(g, push, leaves, tangents))
     if any(array == "d" for array, _ in f.out):
         found = regroup(g, found, POINT)
-    places = [*(_before(place, sizes) for place in f.out), *(_behind(place, sizes) for place in f.out)]
-    return Block(tuple(zip(places, found, strict=True)))
+    values, moved = found[: len(f.out)], found[len(f.out) :]
+    here = [(_before(place, sizes), node) for place, node in zip(f.out, values, strict=True)]
+    # What is written in the ledger is read by nobody who differentiates.
+    there = [(_behind(place, sizes), node) for place, node in zip(f.out, moved, strict=True) if place[0] != "a"]
+    return Block((*here, *there))
 
 
 def _tangent(g: Graph, node: Node, sizes: dict[str, int], wrt: Sequence[int]) -> Node:

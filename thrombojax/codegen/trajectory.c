@@ -5,23 +5,7 @@ static void course(const Job *job, int64_t group) {
   const int32_t *const row = job->row + group * W;
   @prepare@
   { @patient@ }
-  if (X > 0) { /* what is seen before the first segment may need its values */
-    const int64_t part = 0;
-    const TIME h = ALONG(job->h, part), era = ALONG(job->era, part);
-    const TIME h_dot = STILL; /* tangents have no such values */
-    (void)h, (void)era, (void)h_dot;
-    for (int k = 0; k < X; k++) x[k] = own(job, job->course, k * job->knots + job->knot[part], row);
-    { @segment@ }
-  }
-  { @look@ }
-  keep_values(job, 0, v, row);
-  const V factor = CLINIC && job->visit[0] >= 0 ? own(job, job->factor, job->visit[0], row) : SPLAT(1);
-  (void)factor;
-  if (CLINIC) {
-    { @admit@ }
-    if (job->acts[0] >= 0) keep_ledger(job, 0, a, row);
-  }
-  { @open@ }
+  @enter@
   const int64_t restart = 0;
   for (int64_t part = 0; part < job->segments; part++) {
     @part@

@@ -1,4 +1,4 @@
-"""Reverse mode through the generated kernel: cotangents of amounts, rates, times, parameters and first states."""
+"""Reverse mode through the generated kernel: cotangents of amounts, rates, times, parameters, first states and policies."""
 
 import ctypes
 import functools
@@ -9,6 +9,8 @@ import numpy as np
 
 from thrombojax.codegen import adjoint, build, emit_c
 from thrombojax.codegen.program import Program
+from thrombojax.dosing.care import Care
+from thrombojax.dosing.policy import LEDGER
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.errors import RunError
 from thrombojax.models.protocol import Model
@@ -30,14 +32,15 @@ class _Back(ctypes.Structure):
 
     _fields_ = (
         ("job", native.Job),
-        *((name, ctypes.c_void_p) for name in ("live", "endpoint_", "saved_", "p_", "y0_", "shared_")),
+        *((name, ctypes.c_void_p) for name in ("live", "endpoint_", "saved_", "p_", "rule_", "y0_", "shared_")),
         *((name, ctypes.c_int64) for name in ("batch", "per_window", "record")),
         *((name, ctypes.c_void_p) for name in ("place", "weight", "value")),
     )
 
 
 class Cotangents(NamedTuple):
-    """start, length: `[segment]`; dose, rate: `[segment, column]`; parameters: per leaf asked for, y0: per state, `[patient]`."""
+    """start, length: `[segment]`; dose, rate: `[segment, column]`; parameters: per leaf asked for, y0: per state, rule: per
+    number of the policy, `[patient]`."""
 
     start: np.ndarray
     length: np.ndarray
@@ -45,6 +48,7 @@ class Cotangents(NamedTuple):
     rate: np.ndarray
     parameters: list[np.ndarray]
     y0: list[np.ndarray]
+    rule: list[np.ndarray]
 
 
 class Own(NamedTuple):
@@ -85,16 +89,19 @@ def run(
     saved: Mapping[str, np.ndarray],
     memory: int | None = None,
     own: Own | None = None,
+    care: Care | None = None,
 ) -> Cotangents:
     """Cotangents of everything from those of endpoints (`[patient]`) and saved values (`[day, patient]`).
 
     factor: `[patient]`, multiplies the steps (0: the patient has no result and no gradient); memory: bytes, where not MEMORY;
-    own: of a kernel with an objective, which then says what is asked of saved values in place of `saved`.
+    own: of a kernel with an objective, which then says what is asked of saved values in place of `saved`; care: of a plan with
+    a clinic.
     """
     program, dtype = made.program, made.dtype
     n, segments, columns = len(factor), len(timeline.steps), len(plan.columns)
     parameters = [np.zeros(n, dtype) for _ in wrt]
     first = [np.zeros(n, dtype) for _ in range(program.states)]
+    rule = [np.zeros(n, dtype) for _ in range(program.rules)]
     common = np.zeros((segments, 2 + 2 * columns))
     seen: Any = {}
     if own is not None:
@@ -105,7 +112,8 @@ def run(
         rows = np.flatnonzero(factor == level)
         finite = np.zeros(n, np.uint8)
         hold = native.Hold(dtype)
-        given = native.job(made, plan, p, y0, timeline, watch, float(level), keep, rows, finite, hold)
+        given = native.job(made, plan, p, y0, timeline, watch, float(level), keep, rows, finite, hold, care)
+        given.ledger = hold.pointers([None for _ in LEDGER])
         given.saved = hold.pointers([seen.get(o) for o in program.observables])
         lanes = np.arange(given.groups * made.lanes) < len(rows)
         steps = counted(np.asarray(timeline.steps), level)
@@ -119,6 +127,7 @@ def run(
                 [np.ascontiguousarray(saved[o], dtype) if o in saved else None for o in program.observables]
             ),
             p_=hold.pointers([parameters[list(wrt).index(k)] for k in program.wrt]),
+            rule_=hold.pointers(rule),
             y0_=hold.pointers(first),
             shared_=hold.address(shared),
             batch=BATCH,
@@ -129,7 +138,7 @@ def run(
         _in_turns(made, back, shared)
         common += shared.sum(axis=0)
     start, length, dose, rate = np.split(common, [1, 2, 2 + columns], axis=1)
-    return Cotangents(start[:, 0], length[:, 0], dose, rate, parameters, first)
+    return Cotangents(start[:, 0], length[:, 0], dose, rate, parameters, first, rule)
 
 
 def _of_own(own: Own, hold: native.Hold) -> dict[str, int]:
@@ -155,15 +164,20 @@ def windows(program: Program, steps: np.ndarray, room: int) -> tuple[int, int]:
     while True:
         starts = np.arange(0, len(steps), window)
         record = int(np.add.reduceat(each, starts).max())
-        whole = record + len(starts) * (program.states + program.sizes.get("c", 0))
+        whole = record + len(starts) * checkpoint(program)
         if window == 1 or whole <= room:
             return window, record
         window = -(-window // 2)
 
 
+def checkpoint(program: Program) -> int:
+    """Values that are kept at the start of a window."""
+    return program.states + program.sizes.get("c", 0) + program.sizes.get("m", 0)
+
+
 def recorded(program: Program, steps: np.ndarray) -> np.ndarray:
     """Values that each segment's record takes."""
-    each = (steps + 1) * program.states
+    each = (steps + 1) * program.states + program.sizes.get("m", 0)
     if program.endpoints:
         each = each + program.sizes.get("c", 0) + 4 * len(program.observables)
     return each

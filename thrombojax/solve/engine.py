@@ -279,7 +279,7 @@ def fastest(model: Model, cohort: Cohort, clinic: Clinic, care: Care) -> np.ndar
         leaves = list(jax.tree.leaves(cohort.p))
         for k, leaf in enumerate(clinic.varying):
             leaves[leaf] = end(care.course[k], axis=0)
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also where gradients are traced
             found = np.maximum(found, np.asarray(model.max_rate(struct.unflatten(model.Parameters, leaves))))
     return found
 

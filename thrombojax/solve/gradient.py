@@ -1,7 +1,7 @@
 """Endpoints and trajectories as a function that JAX differentiates, forwards and backwards, on the fast path where there is one.
 
 `jax.grad` and `jax.jvp` of anything computed from them work, also under `jax.jit`: with respect to dose amounts and times,
-infusion rates, any parameter, and the first state.
+infusion rates, any parameter, the first state, and the numbers of a policy.
 """
 
 import functools
@@ -17,6 +17,8 @@ from jax.flatten_util import ravel_pytree
 
 from thrombojax.codegen.adjoint import Objective
 from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing import policy
+from thrombojax.dosing.care import Care
 from thrombojax.dosing.timeline import Schedule, Timeline
 from thrombojax.endpoints import Endpoint
 from thrombojax.errors import InputError, Problem, unknown
@@ -24,7 +26,7 @@ from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.solve import adjoint, cuda, cuda_adjoint, engine, native, tangent
 from thrombojax.solve.engine import Cohort
-from thrombojax.solve.pieces import Plan
+from thrombojax.solve.pieces import Clinic, Plan
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.xla import Watch
 
@@ -33,7 +35,8 @@ MACHINES: Mapping[str, tuple[Any, Any]] = {"native": (native, adjoint), "cuda": 
 
 
 class Moving(NamedTuple):
-    """What gradients reach. parameters, y0: `[leaf, patient]`; start, length: `[segment]`; dose, rate: `[segment, column]`."""
+    """What gradients reach. parameters, y0: `[leaf, patient]`; start, length: `[segment]`; dose, rate: `[segment, column]`;
+    rule: numbers of the policy, `[number]`, or `[number, patient]` where they are patients' own."""
 
     parameters: Any
     y0: Any
@@ -41,6 +44,7 @@ class Moving(NamedTuple):
     length: Any
     dose: Any
     rate: Any
+    rule: Any
 
 
 class Fixed(NamedTuple):
@@ -65,6 +69,8 @@ class How(TypedDict, total=False):
     backend: str
     memory: int | None
     rows: Any
+    clinic: Clinic | None
+    care: Care | None
 
 
 def solve(
@@ -83,9 +89,12 @@ def solve(
     `[patient]`, in place of the cohort's; y0: a State of `[patient]`, in place of the cohort's (which does not follow the
     parameters). backend: `cuda`, `native`, or `auto`: GPUs where there are any. memory: bytes for the way back. rows: the
     patients of the cohort that are solved, in that order, in place of all; may be traced, so that one program serves any
-    selection of one size; below 0: nobody, which costs nothing. Steps are those of the cohort's own rates. A patient without a
-    result is NaN and has no gradient. Raises CannotTranslate or NoCompiler where there is no fast path (`solve.xla.trajectory`
-    differentiates everywhere).
+    selection of one size; below 0: nobody, which costs nothing. clinic, care: visits, and doses that follow counts, as
+    `engine.solve` has them; numbers of `care.rule` may be traced. Derivatives are those of the decisions as they fall: where they
+    are smooth (`Policy.smooth`) that is all there is to say, the rule itself may turn.
+
+    Steps are those of the cohort's own rates. A patient without a result is NaN and has no gradient. Raises CannotTranslate or
+    NoCompiler where there is no fast path (`solve.xla.trajectory` differentiates everywhere).
     """
     ways, moving, fixed = _problem(model, cohort, schedule, endpoints, save, days, **how)
     return _differentiable(ways)(moving, fixed)
@@ -148,6 +157,8 @@ def _problem(
     backend: str = "auto",
     memory: int | None = None,
     rows: Any = None,
+    clinic: Clinic | None = None,
+    care: Care | None = None,
 ) -> "tuple[_Ways, Moving, Fixed]":
     """What the kernels are called with, as `solve` says."""
     dtype = engine.dtype_of(precision)
@@ -159,11 +170,18 @@ def _problem(
         tuple(schedule.timeline.phase),
         schedule.infusions,
         FixedSteps(0, tableau),
+        clinic,
     )
     names = struct.names(model.Parameters)
     given = {struct.resolve(k, names): v for k, v in (parameters or {}).items()}
     wrt = tuple(names.index(k) for k in given)
-    factor = engine.buckets(model, cohort.rate, tableau) * engine.refinement(model, schedule.columns, accuracy)
+    rate = cohort.rate
+    rule: Any = np.zeros(0, dtype)
+    if clinic is not None and care is not None:
+        _no_course(model, clinic, wrt)
+        rate = engine.fastest(model, cohort, clinic, care)
+        rule = jnp.stack([jnp.asarray(v, dtype) for v in policy.numbers(care.rule)])
+    factor = engine.buckets(model, rate, tableau) * engine.refinement(model, schedule.columns, accuracy)
     factor = np.where(cohort.status == engine.OK, factor, 0)
     n = cohort.n if rows is None else len(rows)
     first = jax.tree.leaves(cohort.y0 if y0 is None else y0)
@@ -176,10 +194,21 @@ def _problem(
         else np.zeros((0, n), dtype),
         jnp.stack([jnp.asarray(v, dtype) for v in first]),
         *(jnp.asarray(a, dtype) for a in (line.start, line.length, line.dose, line.rate)),
+        rule,
     )
     keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
     fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule), rows)
-    return _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory), moving, fixed
+    if clinic is not None and clinic.rules and backend == "auto":  # which the kernel of GPUs reads once for all patients
+        backend = "native"
+    ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory, care)
+    return ways, moving, fixed
+
+
+def _no_course(model: Model, clinic: Clinic, wrt: Sequence[int]) -> None:
+    names = struct.names(model.Parameters)
+    wrong = [names[k] for k in wrt if k in clinic.varying]
+    if wrong:
+        raise InputError(*(Problem(f"parameter {name}", "varies in time here, and has no one value") for name in wrong))
 
 
 def choose(backend: str, model: Model, precision: str) -> str:
@@ -212,6 +241,7 @@ class _Ways(NamedTuple):
     wrt: tuple[int, ...]
     factor: np.ndarray
     memory: int | None
+    care: Care | None
 
     @property
     def dtype(self) -> Any:
@@ -237,6 +267,15 @@ class _Ways(NamedTuple):
         )
         return p, y0, line, fixed.watch
 
+    def attended(self, moving: Moving, fixed: Fixed) -> Care | None:
+        """The care of those who are solved, with the numbers of the policy as they are."""
+        if self.care is None:
+            return None
+        rows = slice(None) if fixed.rows is None else np.asarray(fixed.rows)
+        own = {name: np.asarray(getattr(self.care, name))[..., rows] for name in ("factor", "taken", "course")}
+        rule = jax.tree.unflatten(jax.tree.structure(self.care.rule), list(np.asarray(moving.rule, float)))
+        return self.care._replace(rule=rule, **own)
+
     def factors(self, rows: Any) -> np.ndarray:
         """On the steps, of each patient that is solved; 0: no result."""
         if rows is None:
@@ -255,10 +294,11 @@ class _Ways(NamedTuple):
     def forward(self, moving: Moving, fixed: Fixed) -> Any:
         made = self.machine.kernel(self.model, self.plan, self.precision)
         p, y0, line, watch = self.problem(moving, fixed)
+        care = self.attended(moving, fixed)
         ends, saved = jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), self.shapes(fixed))
         for level, rows in levels(self.factors(fixed.rows)):
             given = (p, y0, line, watch, level, np.asarray(fixed.keep), rows)
-            finite = self.machine.run(made, self.plan, *given, ends, saved)
+            finite = self.machine.run(made, self.plan, *given, ends, saved, care)
             for values in (*ends.values(), *saved.values()):
                 values[..., rows[~finite]] = np.nan
         return ends, saved
@@ -266,11 +306,11 @@ class _Ways(NamedTuple):
     def push(self, moving: Moving, fixed: Fixed, tangents: Moving) -> Any:
         made = tangent.kernel(self.machine, self.model, self.plan, self.precision, self.wrt)
         p, y0, line, watch = self.problem(moving, fixed)
-        tangents = jax.tree.map(np.asarray, tangents)
+        tangents, care = jax.tree.map(np.asarray, tangents), self.attended(moving, fixed)
         ends, saved = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.shapes(fixed))
         for level, rows in levels(self.factors(fixed.rows)):
             given = (p, y0, line, watch, level, np.asarray(fixed.keep), rows, self.wrt, tangents)
-            tangent.run(self.machine, made, self.plan, *given, ends, saved)
+            tangent.run(self.machine, made, self.plan, *given, ends, saved, care)
         return ends, saved
 
     def pull(self, moving: Moving, fixed: Fixed, cotangents: Any) -> Moving:
@@ -280,10 +320,8 @@ class _Ways(NamedTuple):
         p, y0, line, watch = self.problem(moving, fixed)
         keep = np.asarray(fixed.keep)
         saved = {name: _gathered(values, keep, len(line.steps)) for name, values in saved.items()}
-        factor = self.factors(fixed.rows)
-        return self.asked(
-            back.run(made, self.plan, p, y0, line, watch, factor, keep, self.wrt, ends, saved, self.memory)
-        )
+        given = (p, y0, line, watch, self.factors(fixed.rows), keep, self.wrt, ends, saved, self.memory)
+        return self.asked(back.run(made, self.plan, *given, care=self.attended(moving, fixed)), moving)
 
     def once(self, made: native.Kernel, moving: Moving, fixed: Fixed, weights: Any) -> tuple[np.ndarray, Moving]:
         """The weighted sum of a kernel's own objective, and all that it asks, in one pass."""
@@ -292,15 +330,18 @@ class _Ways(NamedTuple):
         value = np.full(len(factor), np.nan, self.dtype)
         own = adjoint.Own(native.places(keep, len(line.steps))[keep], np.asarray(weights), value)
         given: Any = (p, y0, line, watch, factor, keep, self.wrt, {}, {}, self.memory, own)
-        found = self.asked(adjoint.run(made, self.plan, *given))
+        found = self.asked(adjoint.run(made, self.plan, *given, self.attended(moving, fixed)), moving)
         return np.sum(np.asarray(weights) * value, dtype=self.dtype), found
 
-    def asked(self, found: adjoint.Cotangents) -> Moving:
+    def asked(self, found: adjoint.Cotangents, moving: Moving) -> Moving:
         rows = np.stack(found.parameters) if found.parameters else np.zeros((0, np.shape(found.y0)[1]))
+        rule = np.stack(found.rule) if found.rule else np.zeros(np.shape(moving.rule))
+        if np.ndim(moving.rule) < rule.ndim:  # one rule for all
+            rule = rule.sum(axis=1, dtype=float)
         return Moving(
             *(
                 np.asarray(a, self.dtype)
-                for a in (rows, np.stack(found.y0), found.start, found.length, found.dose, found.rate)
+                for a in (rows, np.stack(found.y0), found.start, found.length, found.dose, found.rate, rule)
             )
         )
 

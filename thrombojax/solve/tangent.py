@@ -1,4 +1,5 @@
-"""Forward mode through the generated kernels: one direction of amounts, rates, times, parameters and first states."""
+"""Forward mode through the generated kernels: one direction of amounts, rates, times, parameters, first states
+and numbers of a policy."""
 
 import functools
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ import jax
 import numpy as np
 
 from thrombojax.codegen import tangent
+from thrombojax.dosing import policy
+from thrombojax.dosing.care import Care
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.models.protocol import Model
 from thrombojax.solve import cuda, native
@@ -37,10 +40,11 @@ def run(
     moving: Any,
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
+    care: Care | None = None,
 ) -> None:
     """Write the tangents of `rows` into endpoints (`[patient]`) and saved (`[day, patient]`).
 
-    moving: a `gradient.Moving` of tangents. A patient without a result keeps what is there.
+    moving: a `gradient.Moving` of tangents; care: of a plan with a clinic. A patient without a result keeps what is there.
     """
     leaves, first = jax.tree.leaves(p), jax.tree.leaves(y0)
     behind = [np.zeros(()) for _ in leaves]
@@ -51,11 +55,13 @@ def run(
         dose=np.concatenate([timeline.dose, moving.dose], axis=1),
         rate=np.concatenate([timeline.rate, moving.rate], axis=1),
     )
+    if care is not None:  # numbers of the rule and their tangents, in the order of leaves
+        care = care._replace(rule=(*policy.numbers(care.rule), *moving.rule))
     dots = Dots(moving.start, moving.length)
     n = len(first[0])
     ends = {name: np.zeros(n, made.dtype) for name in made.program.endpoints}
     tangents = {f"{name} tangent": np.zeros((len(keep), n), made.dtype) for name in saved}
-    finite = machine.run(made, plan, *both, wide, watch, refine, keep, rows, ends, tangents, dots=dots)
+    finite = machine.run(made, plan, *both, wide, watch, refine, keep, rows, ends, tangents, care, dots=dots)
     sound = rows[finite]
     for name, values in endpoints.items():
         values[sound] = ends[f"{name} tangent"][sound]
