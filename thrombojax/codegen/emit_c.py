@@ -8,7 +8,7 @@ from typing import Any
 from thrombojax.codegen import printing_back
 from thrombojax.codegen.expression import Node
 from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
-from thrombojax.codegen.program import BACKWARD, BLOCKS, Block, Program
+from thrombojax.codegen.program import BACKWARD, BLOCKS, PARTS, Block, Program
 from thrombojax.dosing.policy import LEDGER
 
 
@@ -39,8 +39,6 @@ VECTOR = Dialect(
 )  # fmt: skip
 
 
-PARTS = ("part", "prepare", "enter", "given")
-"""Texts that kernels share: what stands in others comes after them."""
 _USE = "const V ahead = AHEAD; d_[k] = ahead * SPLAT(h); longer[k % 4] = FMA(ahead, slope[stage][k], longer[k % 4]);"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from thrombojax.codegen import printing_back
 from thrombojax.codegen.expression import Graph, Node
 from thrombojax.codegen.printing import Dialect, Write, assign, cotangents, statements
-from thrombojax.codegen.program import BLOCKS, Block, Program
+from thrombojax.codegen.program import BACKWARD, BLOCKS, PARTS, Block, Program
 from thrombojax.codegen.trace import CannotTranslate
 from thrombojax.dosing.policy import LEDGER
 from thrombojax.errors import Problem
@@ -76,8 +76,8 @@ def source(program: Program, precision: str, shared: frozenset[int] = frozenset(
     slots = _Slots(program, shared)
     found = {**slots.sizes(), **slots.forward(), **(slots.backward() if program.reverse else {})}
     text = "\n".join([_text("job.cu"), _text("adjoint.cu" if program.reverse else "trajectory.cu")])
-    for slot in ("part", "prepare", *found):  # those first, because they have slots themselves
-        value = _text(f"{slot}.cu") if slot in ("part", "prepare") else found[slot]
+    for slot in (*PARTS, *found):  # those first, because they have slots themselves
+        value = _text(f"{slot}.cu") if slot in PARTS else found[slot]
         text = text.replace(f"@{slot}@", str(value))
     return "\n".join([real, bounds, _text("scalar.h" if host else "device.h"), text])
 
@@ -142,9 +142,10 @@ class _Slots:
             "O": len(program.observables), "E": len(program.endpoints), "U": len(self.alike),
             "NUMBERS": sizes.get("number", 0), "STAGES": len(program.tableau.b), "G": self.storage.size,
             "FIRST": int(any(array == "d" for (array, _), _ in program.blocks["bound"].writes)),
-            "CLINIC": int(bool(program.blocks["decide"])), "OWN": int("taken" in sizes), "A": len(LEDGER),
+            "CLINIC": int(bool(program.blocks["decide"])), "OWN": sizes.get("taken", 0), "A": len(LEDGER),
             "EACH": int(program.each), "M": sizes.get("m", 0), "X": len(program.varying),
             "COLUMNS": sizes.get("dose", 0), "TANGENT": int(program.tangent), "WRT": len(program.wrt),
+            "RULES": program.rules,
         }  # fmt: skip
 
     def forward(self) -> dict[str, str]:
@@ -175,8 +176,7 @@ class _Slots:
             "known_": printing_back.known(program),
             "ahead_": printing_back.ahead(program.tableau, "tried", "ahead_[k] = AHEAD;"),
             "exact_": printing_back.exact(program),
-            **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in
-               ("look", "open", "dose", "line", "bound", "update", "close")},
+            **{f"{name}_": self.text(blocks.get(f"{name}_", Block(())), self.add()) for name in BACKWARD},
         }  # fmt: skip
 
     def add(self, **names: str) -> Write:

@@ -3,7 +3,7 @@
 
 enum { P = @P@, S = @S@, TANGENT = @TANGENT@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, U = @U@, NUMBERS = @NUMBERS@, STAGES = @STAGES@, G = @G@ };
 enum { CLINIC = @CLINIC@, OWN = @OWN@, M = @M@, A = @A@, X = @X@, COLUMNS = @COLUMNS@ };
-enum { WRT = @WRT@, SHARES = 2 + 2 * COLUMNS }; /* gradients: parameters; start, length, doses, rates of a segment */
+enum { WRT = @WRT@, RULES = @RULES@, SHARES = 2 + 2 * COLUMNS }; /* gradients: parameters; numbers of a policy; start, length, doses, rates of a segment */
 #define EACH @EACH@ /* whether every patient has a timeline of its own: then its arrays are [..][stride] */
 #if EACH
 #define ALONG(array, k) READ(array, (k) * job.stride + at)
@@ -50,10 +50,10 @@ typedef struct {
   REAL *ledger;                         /* [A][visits][stride] */
   const REAL *reset;                    /* [segments] 1: back to the first state; only where EACH */
   const REAL *endpoint_, *saved_;       /* cotangents: [E][stride], [saved observables][days][stride] */
-  REAL *p_, *y0_;                       /* [WRT][stride], [S][stride] */
+  REAL *p_, *y0_, *rule_;               /* [WRT][stride], [S][stride], [RULES][stride] */
   REAL *shares;                         /* [segments][SHARES][stride] */
   double *sums;                         /* [batches][segments][SHARES] */
-  REAL *record, *checkpoint;            /* [..][stride] what happened in a window; [windows][S + C][stride] */
+  REAL *record, *checkpoint;            /* [..][stride] what happened in a window; [windows][S + C + M][stride] */
   const I64 *mark;                      /* [segments] where a segment begins in its window's record */
   I32 place[AT_LEAST_ONE(O)];           /* of each observable among those that are saved, -1: it is not */
   REAL first[AT_LEAST_ONE(E)], window[2 * AT_LEAST_ONE(E)], number[AT_LEAST_ONE(NUMBERS)];
@@ -84,7 +84,7 @@ DEVICE void keep_values(const Job *job, I64 at, I64 bound, const REAL *v) {
 
 DEVICE void keep_ledger(const Job *job, I64 at, I64 bound, const REAL *a) {
   const I64 row = READ(job->acts, bound);
-  if (row < 0) return;
+  if (row < 0 || !job->ledger) return; /* the way back writes none */
   UNROLL for (int k = 0; k < A; k++) job->ledger[(k * job->visits + row) * job->stride + at] = a[k];
 }
 

@@ -10,13 +10,10 @@ if (EACH || READ(job.changed, part) || RESTART(part)) {
   follow(&job, at, part, x);
   @segment@
 }
+REAL m_before[AT_LEAST_ONE(M)]; /* what the patient's record says before the doses of this segment */
 if (CLINIC) {
-  const I64 slot = READ(job.slot, part);
-  UNROLL for (int k = 0; k < COLUMNS; k++) g[k] = 0;
-  if (slot >= 0) {
-    UNROLL for (int k = 0; OWN && k < COLUMNS; k++) taken[k] = READ(job.taken, (slot * COLUMNS + k) * job.stride + at);
-    { @give@ }
-  }
+  UNROLL for (int k = 0; k < M; k++) m_before[k] = m[k];
+  @given@
 }
 { @dose@ }
 if (E > 0) {
@@ -41,6 +38,7 @@ for (I32 step = 0; step < steps; step++) {
   @known@
 }
 RECORD(y, S);
+RECORD(m_before, M);
 const I64 visit = CLINIC ? READ(job.visit, part + 1) : -1;
 const REAL factor = visit >= 0 ? READ(job.factor, visit * job.stride + at) : (REAL)1;
 const REAL t = start + length, t_dot = start_dot + length_dot;

@@ -56,6 +56,8 @@ BLOCKS: Mapping[str, str] = {
 }
 BACKWARD = ("look", "admit", "open", "give", "dose", "line", "bound", "update", "decide", "close")
 """Blocks whose transposes are printed as they are."""
+PARTS = ("part", "prepare", "enter", "given")
+"""Texts that kernels share; what stands in another comes after it."""
 OFTEN = ("line", "slope")
 """Blocks that are evaluated in every step."""
 

@@ -4,22 +4,10 @@
 #define RESTART(part) 0
 KERNEL(thrombojax_course) {
   @prepare@
-  if (X > 0) { /* what is seen before the first segment may need its values */
-    const I64 part = 0;
-    const REAL h = ALONG(job.h, part), era = ALONG(job.era, part), h_dot = 0; /* tangents have no such values */
-    follow(&job, at, part, x);
-    { @segment@ }
-  }
-  { @look@ }
-  keep_values(&job, at, 0, v);
   {
-    const I64 visit = CLINIC ? READ(job.visit, 0) : -1;
-    const REAL factor = visit >= 0 ? READ(job.factor, visit * job.stride + at) : (REAL)1;
-    if (CLINIC) {
-      { @admit@ }
-      keep_ledger(&job, at, 0, a);
-    }
-    { @open@ }
+    @enter@
+    keep_values(&job, at, 0, v);
+    if (CLINIC) keep_ledger(&job, at, 0, a);
   }
   for (I64 part = 0; part < job.segments; part++) {
     @part@

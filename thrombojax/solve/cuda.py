@@ -38,8 +38,8 @@ NEAR = 4
 _WHOLE = ("patients", "stride", "segments", "days", "knots", "visits", "per_window", "batch")
 _POINTERS = ("p", "y0", "start", "length", "h", "era", "start_dot", "length_dot", "dose", "rate", "phase", "steps", "fresh",
              "changed", "inside", "pick", "keep", "saved", "endpoint", "finite", "share", "visit", "acts", "slot", "knot", "rule",
-             "factor", "taken", "course", "ledger", "reset", "endpoint_", "saved_", "p_", "y0_", "shares", "sums", "record",
-             "checkpoint", "mark")  # fmt: skip
+             "factor", "taken", "course", "ledger", "reset", "endpoint_", "saved_", "p_", "y0_", "rule_", "shares", "sums",
+             "record", "checkpoint", "mark")  # fmt: skip
 _ALONG = (
     "start",
     "length",

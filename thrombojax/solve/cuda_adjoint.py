@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from thrombojax.codegen import adjoint
+from thrombojax.dosing.care import Care
 from thrombojax.dosing.timeline import Timeline
 from thrombojax.models.protocol import Model
 from thrombojax.solve import chunks, cuda, places
-from thrombojax.solve.adjoint import Cotangents, recorded, windows
+from thrombojax.solve.adjoint import Cotangents, checkpoint, recorded, windows
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.places import Place
 from thrombojax.solve.xla import Watch
@@ -38,6 +39,7 @@ def run(
     endpoints: Mapping[str, np.ndarray],
     saved: Mapping[str, np.ndarray],
     memory: int | None = None,
+    care: Care | None = None,
     on: Sequence[Place] | None = None,
 ) -> Cotangents:
     """What `adjoint.run` does. memory: bytes that a place may take at once, half of what is free where not said."""
@@ -46,27 +48,30 @@ def run(
     room = min(place.most() for place in on) if memory is None else memory
     parameters = {k: np.zeros(n, made.dtype) for k in wrt}
     first = [np.zeros(n, made.dtype) for _ in range(program.states)]
+    rule = [np.zeros(n, made.dtype) for _ in range(program.rules)]
     common = np.zeros((len(timeline.steps), 2 + 2 * columns))
     for level in np.unique(factor[factor > 0]):
         rows = np.flatnonzero(factor == level)
-        case = _Back(made, plan, p, y0, timeline, watch, float(level), keep, rows, tuple(saved))
+        case = _Back(made, plan, p, y0, timeline, watch, float(level), keep, rows, tuple(saved), care)
         case.divide(room // min(-(-len(rows) // len(on)), FILL))
         case.endpoint_ = [np.asarray(endpoints[name], made.dtype) for name in program.endpoints]
         case.saved_ = [np.asarray(values, made.dtype) for values in saved.values()]
         case.parameters, case.first = [parameters[k] for k in program.wrt], first
+        case.rule = rule
         chunks.everywhere(case, on, room)
         common += case.sums.sum(axis=0).reshape(common.shape)
     start, length, dose, rate = np.split(common, [1, 2, 2 + columns], axis=1)
-    return Cotangents(start[:, 0], length[:, 0], dose, rate, list(parameters.values()), first)
+    return Cotangents(start[:, 0], length[:, 0], dose, rate, list(parameters.values()), first, rule)
 
 
 class _Back(cuda.Course):
-    """The way back of one run. parameters, first: cotangents `[patient]`, written; sums: `[batch, number]` of the others."""
+    """The way back of one run. parameters, first, rule: cotangents `[patient]`, written; sums: `[batch, number]`, the rest."""
 
     endpoint_: Sequence[np.ndarray]
     saved_: Sequence[np.ndarray]
     parameters: Sequence[np.ndarray]
     first: Sequence[np.ndarray]
+    rule: Sequence[np.ndarray]
 
     def divide(self, room: int) -> None:
         """Choose windows: the longest whose records fit into so many bytes."""
@@ -77,12 +82,12 @@ class _Back(cuda.Course):
         self.mark = ahead - ahead[np.arange(len(steps)) // self.window * self.window]
         self.shares = len(steps) * (2 + 2 * program.sizes.get("dose", 0))
         self.sums = np.zeros((-(-len(self.rows) // chunks.LEAST), self.shares))
-        checkpoints = -(-len(steps) // self.window) * (program.states + program.sizes.get("c", 0))
+        checkpoints = -(-len(steps) // self.window) * checkpoint(program)
         self.kept = {"record": record, "checkpoint": checkpoints, "shares": self.shares}
 
     @property
     def each(self) -> int:
-        numbers = len(self.first) + len(self.parameters) + sum(self.kept.values())
+        numbers = len(self.first) + len(self.parameters) + len(self.rule) + sum(self.kept.values())
         return super().each + self.made.dtype.itemsize * numbers
 
     def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,6 +103,7 @@ class _Back(cuda.Course):
             "finite": np.empty(n, np.uint8),
             "p_": np.empty((len(self.parameters), n), self.made.dtype),
             "y0_": np.empty((len(self.first), n), self.made.dtype),
+            "rule_": np.empty((len(self.rule), n), self.made.dtype),
             "sums": np.empty((-(-n // chunks.LEAST), self.shares)),
         }
 
@@ -112,7 +118,7 @@ class _Back(cuda.Course):
 
     def take(self, chunk: slice, out: Mapping[str, np.ndarray]) -> None:
         rows = self.rows[chunk]
-        for into, name in ((self.parameters, "p_"), (self.first, "y0_")):
+        for into, name in ((self.parameters, "p_"), (self.first, "y0_"), (self.rule, "rule_")):
             for values, found in zip(into, out[name], strict=True):
                 values[rows] = found
         at = chunk.start // chunks.LEAST

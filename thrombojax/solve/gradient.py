@@ -44,7 +44,7 @@ class Moving(NamedTuple):
     length: Any
     dose: Any
     rate: Any
-    rule: Any
+    rule: Any = ()
 
 
 class Fixed(NamedTuple):
@@ -194,11 +194,12 @@ def _problem(
         else np.zeros((0, n), dtype),
         jnp.stack([jnp.asarray(v, dtype) for v in first]),
         *(jnp.asarray(a, dtype) for a in (line.start, line.length, line.dose, line.rate)),
-        rule,
-    )
+    )._replace(rule=rule)
     keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
     fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule), rows)
-    if clinic is not None and clinic.rules and backend == "auto":  # which the kernel of GPUs reads once for all patients
+    if (
+        clinic is not None and clinic.rules and backend == "auto"
+    ):  # which the kernel of GPUs reads once for all patients
         backend = "native"
     ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory, care)
     return ways, moving, fixed
@@ -329,8 +330,21 @@ class _Ways(NamedTuple):
         keep, factor = np.asarray(fixed.keep), self.factors(fixed.rows)
         value = np.full(len(factor), np.nan, self.dtype)
         own = adjoint.Own(native.places(keep, len(line.steps))[keep], np.asarray(weights), value)
-        given: Any = (p, y0, line, watch, factor, keep, self.wrt, {}, {}, self.memory, own)
-        found = self.asked(adjoint.run(made, self.plan, *given, self.attended(moving, fixed)), moving)
+        given: Any = (
+            p,
+            y0,
+            line,
+            watch,
+            factor,
+            keep,
+            self.wrt,
+            {},
+            {},
+            self.memory,
+            own,
+            self.attended(moving, fixed),
+        )
+        found = self.asked(adjoint.run(made, self.plan, *given), moving)
         return np.sum(np.asarray(weights) * value, dtype=self.dtype), found
 
     def asked(self, found: adjoint.Cotangents, moving: Moving) -> Moving:

@@ -56,7 +56,8 @@ def run(
         rate=np.concatenate([timeline.rate, moving.rate], axis=1),
     )
     if care is not None:  # numbers of the rule and their tangents, in the order of leaves
-        care = care._replace(rule=(*policy.numbers(care.rule), *moving.rule))
+        both_rules: Any = (*policy.numbers(care.rule), *moving.rule)
+        care = care._replace(rule=both_rules)
     dots = Dots(moving.start, moving.length)
     n = len(first[0])
     ends = {name: np.zeros(n, made.dtype) for name in made.program.endpoints}
