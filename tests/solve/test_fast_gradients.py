@@ -172,9 +172,9 @@ def test_ctrl_c_is_heard_soon(monkeypatch, way):
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupted(*given: Any) -> Any:
+    def interrupted(*given: Any, **how: Any) -> Any:
         threading.Timer(0.3, interrupt).start()
-        return run(*given)
+        return run(*given, **how)
 
     monkeypatch.setattr(module, "run", interrupted)
     exact = functools.partial(case.objective, accuracy=1e-10)

@@ -136,7 +136,7 @@ def total(
         made = adjoint.kernel(ways.model, ways.plan, ways.precision, ways.wrt, objective, len(fixed.keep))
         once = functools.partial(ways.once, made)
         value, slope = _on_host(once, (jax.ShapeDtypeStruct((), ways.dtype), shapes), *primals)
-        return value, sum(map(jnp.vdot, slope, tangents[0]))
+        return value, sum(map(jnp.vdot, *map(jax.tree.leaves, (slope, tangents[0]))))
 
     each = jnp.broadcast_to(jnp.asarray(weights, ways.dtype), ways.patients(fixed))
     return sums(moving, fixed, jax.lax.stop_gradient(each))
@@ -176,7 +176,7 @@ def _problem(
     given = {struct.resolve(k, names): v for k, v in (parameters or {}).items()}
     wrt = tuple(names.index(k) for k in given)
     rate = cohort.rate
-    rule: Any = np.zeros(0, dtype)
+    rule: Any = ()
     if clinic is not None and care is not None:
         _no_course(model, clinic, wrt)
         rate = engine.fastest(model, cohort, clinic, care)
@@ -349,15 +349,12 @@ class _Ways(NamedTuple):
 
     def asked(self, found: adjoint.Cotangents, moving: Moving) -> Moving:
         rows = np.stack(found.parameters) if found.parameters else np.zeros((0, np.shape(found.y0)[1]))
-        rule = np.stack(found.rule) if found.rule else np.zeros(np.shape(moving.rule))
-        if np.ndim(moving.rule) < rule.ndim:  # one rule for all
+        rule = np.asarray(found.rule, self.dtype)
+        if self.care is not None and np.ndim(moving.rule) == 1:  # one rule for all
             rule = rule.sum(axis=1, dtype=float)
-        return Moving(
-            *(
-                np.asarray(a, self.dtype)
-                for a in (rows, np.stack(found.y0), found.start, found.length, found.dose, found.rate, rule)
-            )
-        )
+        asked = (rows, np.stack(found.y0), found.start, found.length, found.dose, found.rate)
+        made = Moving(*(np.asarray(a, self.dtype) for a in asked))
+        return made if self.care is None else made._replace(rule=np.asarray(rule, self.dtype))
 
 
 def levels(factor: np.ndarray) -> list[tuple[float, np.ndarray]]:
