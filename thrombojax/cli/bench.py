@@ -14,7 +14,7 @@ app = typer.Typer(help="Measure this machine.", rich_markup_mode=None)
 @app.callback(invoke_without_command=True)
 def bench(
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer patients and repeats: under 3 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer patients and repeats: under three minutes.")] = False,
     peers: Annotated[
         bool,
         typer.Option(
