@@ -1,11 +1,12 @@
 """Other people's tools on our flagship: same patients, same doses, equal achieved error, every core busy, float64.
 
-    python -m benchmarks.peers [--json FILE] [--again FILE] [--quick] [--which NAME ...] [--backend NAME ...]
+    python -m benchmarks.peers [--json FILE] [--again FILE] [--main | --quick] [--which NAME ...] [--backend NAME ...]
 
 Each tool runs in processes of its own, one per core with its share of the patients; start-up and compilation are not timed. Its
 loosest tolerances are searched for that keep the 99th percentile over 256 patients of the largest relative error of a daily
-count at the target; then it is timed at those. Right-hand sides are generated (`translate.py`), with what depends on parameters
-only computed beforehand. A tool that is not installed gives a row that says so:
+count at the target (or taken from an earlier record, and searched for again where they miss it here); then it is timed at those.
+Right-hand sides are generated (`translate.py`), with what depends on parameters only computed beforehand. A tool that is not
+installed gives a row that says so:
 
     pip install numba numbalsoda
     apt-get install r-base-dev r-cran-desolve; sh benchmarks/peers/build_mrgsolve.sh SOURCE     # the source of mrgsolve
@@ -17,7 +18,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from benchmarks.peers import problem
 from benchmarks.peers.workers import Missing, Run, Workers
 
 HERE = Path(__file__).parent
+RECORD = HERE.parent / "results" / "peers-2-core-x86-64.json"
+"""The committed record of a whole run, whose tolerances shorter runs take."""
 LIBRARY = problem.OUT / "r-library"
 """Where build_mrgsolve.sh puts mrgsolve."""
 FLAGS = "-O3 -march=native -ffast-math"
@@ -51,8 +54,10 @@ EMPTY = (
     "seconds",
     "busy",
     "patient_years_per_s",
+    "peak_rss_bytes",
     "note",
 )
+"""Fields of a row that are None where a tool was not measured."""
 WORKLOAD = "weekly romiplostim, 26 weeks, daily counts, error {target}"
 Row = dict[str, Any]
 
@@ -82,22 +87,28 @@ PEERS = {
     "diffrax Dopri8": (_jax("Dopri8"), "vmap over blocks of 512, restarted at doses, counts interpolated"),
 }
 """Name -> how a worker is started, and how the tool is used."""
+TARGETS = (1e-4, 1e-6)
+"""Achieved errors at which tools are compared."""
+EVERY = dict.fromkeys(PEERS, TARGETS)
+MAIN = {"mrgsolve": TARGETS, "diffrax Tsit5": TARGETS[:1]}
+"""Name -> errors that the ratios of every bench record need. diffrax: its faster method at that error, as RECORD has it."""
+QUICK = {**dict.fromkeys(PEERS, TARGETS[:1]), **MAIN}
 
 
 def measure(
-    targets: Sequence[float] = (1e-4, 1e-6),
+    which: Mapping[str, Sequence[float]] = EVERY,
     patients: int = 8192,
-    which: Sequence[str] = tuple(PEERS),
     backends: Sequence[str] = ("native", "xla"),
     given: problem.Problem | None = None,
     known: Sequence[Row] = (),
     each: Callable[[list[Row]], None] | None = None,
 ) -> list[Row]:
-    """Rows {peer, version, tolerance, achieved_error, target, patients, cores, seconds, busy, patient_years_per_s, note}.
+    """Rows {peer, target, note} and EMPTY's fields.
 
-    backends: ours, in the same run, so that ratios are of one run; patients: the most that one timed run solves; known: rows of
-    an earlier run, whose tolerances are taken instead of searched for (they do not depend on the machine); each: called with
-    the rows so far after every tool.
+    which: tools and the errors at which each is measured; backends: ours, at all of these errors in the same run, so that ratios
+    are of one run; patients: the most that one timed run solves; known: rows of an earlier run, whose tolerances are taken
+    instead of searched for where they hold here too (they hardly depend on the machine); each: called with the rows so far
+    after every tool.
     """
     unknown = set(which) - set(PEERS)
     if unknown:
@@ -108,8 +119,10 @@ def measure(
         for b in backends
     }
     commands |= {name: PEERS[name] for name in which}
+    asked = sorted({target for targets in which.values() for target in targets}, reverse=True)
     rows = []
     for name, (command, note) in commands.items():
+        targets = which.get(name, asked)
         try:
             rows += _measure(given, name, command, note, targets, name not in PEERS, known)
         except Missing as missing:
@@ -141,8 +154,9 @@ def _measure(given: problem.Problem, name: str, command: Sequence[str], note: st
                 return given.error(workers.run(few, rtol, rtol * ratio).counts)
 
             for target in sorted(targets, reverse=True):
-                again = [(r["tolerance"], r["atol"]) for r in known if (r["peer"], r["target"]) == (name, target)]
-                chosen = _asked(error, target) if ours else again or _loosest(error, target)
+                chosen = (
+                    _asked(error, target) if ours else _again(error, name, target, known) or _loosest(error, target)
+                )
                 if not chosen:
                     rows.append(_row(name, target, version=workers.version, note="no tolerance reaches the target"))
                     continue
@@ -158,7 +172,8 @@ def _measure(given: problem.Problem, name: str, command: Sequence[str], note: st
                 rows.append(
                     _row(name, target, version=workers.version, tolerance=pair[0], atol=None if ours else pair[1],
                          achieved_error=given.error(best.counts), patients=n, cores=cores, seconds=best.seconds,
-                         busy=best.busy, patient_years_per_s=n * problem.DAYS / 365.25 / best.seconds, note=note)
+                         busy=best.busy, patient_years_per_s=n * problem.DAYS / 365.25 / best.seconds,
+                         peak_rss_bytes=workers.peak(), note=note)
                 )  # fmt: skip
     return rows
 
@@ -176,11 +191,19 @@ def _asked(error: Callable[[float, float], float], target: float) -> list[tuple[
     return next(([(a, a)] for a in (target / 2**k for k in range(12)) if error(a, 1.0) <= target), [])
 
 
+def _again(error: Callable[[float, float], float], name: str, target: float,
+           known: Sequence[Row]) -> list[tuple[float, float]]:  # fmt: skip
+    """A tool's (rtol, atol) of an earlier run whose error is at most `target` here as well."""
+    kept = [(r["tolerance"], r["atol"]) for r in known if (r["peer"], r["target"]) == (name, target)]
+    return [(rtol, atol) for rtol, atol in kept if error(rtol, atol / rtol) <= target]
+
+
 def _environment(folder: Path) -> dict[str, str]:
     """R's packages and compiler flags; what diffrax's FAQ asks for."""
     flags = "".join(f"{name}FLAGS = {FLAGS}\n" for name in ("C", "CXX", "CXX11", "CXX14", "CXX17"))
     (folder / "Makevars").write_text(flags)
-    return {"R_LIBS": str(LIBRARY), "R_MAKEVARS_USER": str(folder / "Makevars"), "EQX_ON_ERROR": "nan",
+    libraries = os.pathsep.join(filter(None, (str(LIBRARY), os.environ.get("R_LIBS"))))
+    return {"R_LIBS": libraries, "R_MAKEVARS_USER": str(folder / "Makevars"), "EQX_ON_ERROR": "nan",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))}  # fmt: skip
 
 
@@ -197,7 +220,7 @@ def _loosest(error: Callable[[float, float], float], target: float) -> list[tupl
 
 
 def record(rows: Sequence[Row]) -> dict[str, Any]:
-    """What `thrombojax bench --peers` reads: rows that were measured, ratios of ours to theirs, notes on those that were not."""
+    """What `thrombojax bench` reads: rows that were measured, ratios of ours to theirs, notes on those that were not."""
     common = {"model": "feedback", "precision": "f64", "days": problem.DAYS}
     measured = [r for r in rows if r["seconds"] is not None]
     speed = {(r["peer"], r["target"]): r["patient_years_per_s"] for r in measured}

@@ -5,24 +5,29 @@ import json
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.peers import problem
-
-RECORD = Path(__file__).parents[1] / "results" / "peers-2-core-x86-64.json"
 
 parser = argparse.ArgumentParser(description=peers.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--json", type=Path, help="write the rows, ratios and notes here")
 parser.add_argument(
-    "--again", type=Path, help="an earlier record: time at its tolerances instead of searching for them"
+    "--again", type=Path, help="an earlier record: time at its tolerances, where they hold, instead of searching"
 )
-parser.add_argument("--quick", action="store_true", help="error 1e-4 only, 2048 patients, tolerances of the record")
+few = parser.add_mutually_exclusive_group()
+few.add_argument(
+    "--main",
+    action="store_true",
+    help="only what every bench record has: mrgsolve, and diffrax at 1e-4; tolerances of the record where they hold",
+)
+few.add_argument(
+    "--quick", action="store_true", help="all tools, most at 1e-4 only; tolerances of the record where they hold"
+)
 parser.add_argument("--which", nargs="*", default=list(peers.PEERS), choices=list(peers.PEERS), metavar="NAME")
 parser.add_argument("--backend", nargs="*", default=["native", "xla"], help="ours")
 parser.add_argument("--patients", type=int, default=8192, help="the most that one timed run solves")
 given = parser.parse_args()
-earlier = given.again or (RECORD if given.quick and RECORD.exists() else None)
+earlier = given.again or (peers.RECORD if given.main or given.quick else None)
 known = json.loads(earlier.read_text())["rows"] if earlier else ()
-targets = (1e-4,) if given.quick else (1e-4, 1e-6)
-made = problem.make(2048, checked=64) if given.quick else problem.make(given.patients)
+chosen = peers.MAIN if given.main else peers.QUICK if given.quick else peers.EVERY
+which = {name: targets for name, targets in chosen.items() if name in given.which}
 
 
 def keep(rows: list[peers.Row]) -> None:
@@ -31,6 +36,4 @@ def keep(rows: list[peers.Row]) -> None:
         given.json.write_text(json.dumps(peers.record(rows), indent=1) + "\n")
 
 
-print(
-    peers.table(peers.measure(targets, which=given.which, backends=given.backend, given=made, known=known, each=keep))
-)
+print(peers.table(peers.measure(which, given.patients, given.backend, known=known, each=keep)))

@@ -75,6 +75,11 @@ class Workers:
         seconds = float(times[:, 1].max() - times[:, 0].min())
         return Run(seconds, float(times[:, 2].sum()) / (seconds * self.cores), np.concatenate(parts).T)
 
+    def peak(self) -> int:
+        """The largest resident memory of each process so far, all together; pages that they share count in each."""
+        status = [Path(f"/proc/{process.pid}/status").read_text().splitlines() for process in self.processes]
+        return 1024 * sum(int(line.split()[1]) for lines in status for line in lines if line.startswith("VmHWM:"))
+
     def real_time(self, on: bool) -> None:
         """Every thread ahead of the rest of the machine, or not, where the system allows it."""
         policy, priority = (os.SCHED_FIFO, 10) if on else (os.SCHED_OTHER, 0)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from records import record, row
 
-from thrombojax.bench import child, found, measure, peers, roofline
+from benchmarks.peers import LIBRARY
+from thrombojax.bench import child, compiler, found, measure, peers, roofline
 from thrombojax.bench.operations import operations
 from thrombojax.bench.record import RATIOS, REQUIRED, build, markdown
 from thrombojax.cli import main
@@ -56,10 +57,10 @@ def test_every_part_measures_on_a_tiny_size():
 
 def test_ratios_that_were_not_measured_are_null_with_a_note():
     machine = record()["machine"]
-    made = build(machine, found.Found([row()], {"native/limit f64": 0.9, "other": None}, ["n", "n"]), {}, False)
+    made = build(machine, found.Found([row()], {"native/limit f64": 0.9, "other": None}, ["n", "n"]), {})
     assert made["ratios"] == {**dict.fromkeys(RATIOS), "native/limit f64": 0.9}
     assert made["notes"].count("n") == 1
-    assert "ratio native/mrgsolve f64 1e-4: not measured, ask for it by --peers" in made["notes"]
+    assert "ratio native/mrgsolve f64 1e-4: not measured" in made["notes"]
 
 
 def test_a_worker_that_fails_is_a_note_with_what_it_said():
@@ -104,8 +105,9 @@ def test_a_place_that_cannot_be_written_is_known_before_anything_is_measured(tmp
 
 
 def test_peers_are_read_from_what_the_checkout_measures(tmp_path, monkeypatch):
+    setting = found.Setting(TINY, ("native", "xla"), ("f32", "f64"), 2, str(tmp_path))
     monkeypatch.setattr(peers, "ROOT", tmp_path)
-    assert "source checkout" in peers.measure(True).notes[0]
+    assert "source checkout" in peers.measure(setting).notes[0]
     (tmp_path / "benchmarks" / "peers").mkdir(parents=True)
     (tmp_path / "benchmarks" / "peers" / "__main__.py").write_text("")
     said = {
@@ -114,7 +116,30 @@ def test_peers_are_read_from_what_the_checkout_measures(tmp_path, monkeypatch):
         "notes": ["deSolve: not installed"],
     }
     monkeypatch.setattr(child, "command", lambda words, _: Path(words[-1]).write_text(json.dumps(said)))
-    read = peers.measure(True)
+    read = peers.measure(setting)
     assert (read.rows, read.ratios, read.notes) == (said["rows"], said["ratios"], said["notes"])
     monkeypatch.setattr(child, "command", lambda words, _: None)
-    assert "peers: not measured" in peers.measure(True).notes[0]
+    assert "peers: not measured" in peers.measure(setting).notes[0]
+
+
+@pytest.mark.parametrize("limited", [{"backends": ("xla",)}, {"precisions": ("f32",)}])
+def test_main_peers_are_left_out_where_native_or_float64_is(limited, tmp_path, monkeypatch):
+    monkeypatch.setattr(child, "command", lambda *_: pytest.fail("nothing of it is measured"))
+    setting = found.Setting(TINY, ("native", "xla"), ("f32", "f64"), 2, str(tmp_path))
+    (note,) = peers.measure(dataclasses.replace(setting, **limited)).notes
+    assert note.startswith("peers: not measured, they are compared with backend native in float64")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler.command(), reason="no C compiler")
+def test_main_peers_are_measured_where_they_are_installed_and_named_where_not():
+    made = measure.bench(quick=True, sizes=TINY, chosen=("peers",))
+    errors = {(r["backend"], r["target"]): r["achieved_error"] for r in made["rows"]}
+    installed = LIBRARY.joinpath("mrgsolve").is_dir() and shutil.which("Rscript")
+    expected = {("native", 1e-4), ("native", 1e-6), ("diffrax Tsit5", 1e-4)}
+    assert errors.keys() >= expected | ({("mrgsolve", 1e-4), ("mrgsolve", 1e-6)} if installed else set())
+    assert all(0 < error <= target for (_, target), error in errors.items())
+    assert made["ratios"]["native/diffrax f64"] > 1
+    for target in ("1e-4", "1e-6"):
+        ratio = made["ratios"][f"native/mrgsolve f64 {target}"]
+        assert (ratio is None and any(n.startswith("mrgsolve: not measured") for n in made["notes"])) or ratio > 1

@@ -1,6 +1,7 @@
 """The right-hand side that other people's tools get is the model's, in every notation; and the patients' doses are right."""
 
 import ctypes
+import json
 import shutil
 import subprocess
 
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.peers import problem, translate
-from thrombojax.bench.record import PEERS, REQUIRED
+from thrombojax.bench.record import RATIOS, REQUIRED
 from thrombojax.models import struct
 from thrombojax.models.protocol import Inputs
 
@@ -103,9 +104,37 @@ def test_search_takes_the_loosest_tolerance_that_holds():
     assert peers._loosest(lambda rtol, ratio: 1.0, 1e-4) == []
 
 
+def test_a_tolerance_of_an_earlier_run_is_taken_where_it_holds_and_searched_for_where_it_does_not():
+    known = [{"peer": "a", "target": 1e-4, "tolerance": 1e-4, "atol": 1e-6}]
+    assert peers._again(lambda rtol, ratio: rtol * ratio, "a", 1e-4, known) == [(1e-4, 1e-6)]
+    assert peers._again(lambda rtol, ratio: 2.0 * rtol, "a", 1e-4, known) == []
+    assert peers._again(lambda rtol, ratio: 0.0, "a", 1e-6, known) == []
+    assert peers._again(lambda rtol, ratio: 0.0, "b", 1e-4, known) == []
+
+
+def test_the_main_peers_are_what_the_ratios_of_every_record_need():
+    rows = [peers._row(name, target, seconds=1.0, patient_years_per_s=1.0)
+            for name, targets in {"thrombojax native": peers.TARGETS, **peers.MAIN}.items() for target in targets]  # fmt: skip
+    needed = {name for name in RATIOS if "mrgsolve" in name or "diffrax" in name}
+    assert len(needed) == 3
+    assert needed <= peers.record(rows)["ratios"].keys()
+
+
+def test_the_main_peer_of_diffrax_is_its_faster_method_of_the_record():
+    rows = json.loads(peers.RECORD.read_text())["rows"]
+    speed = {row["peer"]: row["patient_years_per_s"] for row in rows if row["target"] == 1e-4}
+    fastest = max((name for name in speed if name.startswith("diffrax")), key=speed.__getitem__)
+    assert [name for name in peers.MAIN if name.startswith("diffrax")] == [fastest]
+
+
+def test_the_record_has_the_tolerances_of_the_main_peers():
+    known = {(row["peer"], row["target"]) for row in json.loads(peers.RECORD.read_text())["rows"]}
+    assert {(name, target) for name, targets in peers.MAIN.items() for target in targets} <= known
+
+
 def test_a_tool_that_is_absent_gives_a_row_that_says_so(given, monkeypatch):
     monkeypatch.setitem(peers.PEERS, "absent", (("no-such-program",), ""))
-    (row,) = peers.measure(targets=(1e-4,), which=("absent",), backends=(), given=given)
+    (row,) = peers.measure({"absent": (1e-4,)}, backends=(), given=given)
     assert row["note"] == "no-such-program is not installed"
     assert row["patient_years_per_s"] is None
     assert "no-such-program is not installed" in peers.table([row])
@@ -124,7 +153,6 @@ def test_the_record_is_what_bench_reads():
     found = peers.record([*rows, peers._row("deSolve", 1e-4, note="R is not installed")])
     assert found["ratios"]["native/mrgsolve f64 1e-4"] == 10.0
     assert found["ratios"]["native/diffrax f64"] == 8.0
-    assert set(PEERS) <= set(found["ratios"])
     assert found["notes"] == ["deSolve: not measured: R is not installed"]
     assert len(found["rows"]) == 4
     assert all(set(REQUIRED) <= set(row) for row in found["rows"])

@@ -39,7 +39,7 @@ FULL = Sizes((1024, 8192, 65536), 8192, 2048, 32768, 8192, (10**3, 10**4, 10**5,
 class Setting:
     """What every part needs: sizes, the backends that run here in order of preference, precisions, cores, a folder.
 
-    asked: the backend that studies name.
+    asked: the backend that studies name; peers: options of `benchmarks.peers` that say which are measured.
     """
 
     sizes: Sizes
@@ -48,6 +48,7 @@ class Setting:
     cores: int
     folder: str
     asked: str = "auto"
+    peers: tuple[str, ...] = ("--main",)
 
     @property
     def main(self) -> str:

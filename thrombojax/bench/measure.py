@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Setting], Found]] = {
     "cold and warm start": parts.start,
     "scaling": parts.scaling,
     "linear cost": parts.linear,
+    "peers": peers.measure,
 }
 
 
@@ -33,7 +34,10 @@ def bench(
     chosen: Sequence[str] = tuple(PARTS),
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Measure and return the record; `say` gets a line before each part. InputError for an unknown backend."""
+    """Measure and return the record; `say` gets a line before each part. InputError for an unknown backend.
+
+    with_peers: all of them; else the main ones, whose ratios every record has.
+    """
     began, spent = time.time(), dict[str, float]()
     sizes = sizes or (QUICK if quick else FULL)
     precisions = PRECISIONS if precision is None else (precision,)
@@ -44,7 +48,8 @@ def bench(
         ceilings = child.once(workload="ceilings", seconds=sizes.ceilings)
         found = Found([], {}, [*notes])
         with tempfile.TemporaryDirectory(prefix="thrombojax-bench-") as folder:
-            setting = Setting(sizes, backends, precisions, machine.cores(), folder, backend or "auto")
+            others = (("--quick",) if quick else ()) if with_peers else ("--main",)
+            setting = Setting(sizes, backends, precisions, machine.cores(), folder, backend or "auto", others)
             for name in chosen:
                 say(name)
                 start = time.perf_counter()
@@ -53,9 +58,6 @@ def bench(
         ceilings = _higher(ceilings, child.once(workload="ceilings", seconds=sizes.ceilings))
     except child.Failed as error:
         raise RunError(f"a benchmark process failed: {error}") from None
-    if with_peers:
-        say("peers")
-        found += peers.measure(quick)
     found += Found([], {}, ceilings["notes"])
     described = machine.describe() | {"devices": known["devices"], "ceilings": ceilings}
     how = {
@@ -64,7 +66,7 @@ def bench(
         "seconds": round(time.time() - began, 1),
         "seconds_of_parts": spent,
     }
-    return record.build(described, found, how, with_peers)
+    return record.build(described, found, how)
 
 
 def _part(name: str, setting: Setting) -> Found:

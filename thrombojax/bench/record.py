@@ -9,20 +9,28 @@ from thrombojax.bench.found import Found, Row
 from thrombojax.errors import InputError, Problem
 
 VERSION = 1
-RATIOS = ("native/limit f64", "native/xla f64", "native/mrgsolve f64 1e-4", "native/diffrax f64", "gradient/forward")
+RATIOS = (
+    "native/limit f64",
+    "native/limit f32",
+    "native/xla f64",
+    "native/xla f32",
+    "native/mrgsolve f64 1e-4",
+    "native/mrgsolve f64 1e-6",
+    "native/diffrax f64",
+    "gradient/forward",
+    "one pass/forward",
+)
 """Ratios that every record has, null where not measured."""
 REQUIRED = ("workload", "model", "backend", "precision", "patients", "seconds", "patient_years_per_s")
-PEERS = ("native/mrgsolve f64 1e-4", "native/diffrax f64")
 
 
-def build(machine: Mapping[str, Any], found: Found, how: Mapping[str, Any], with_peers: bool) -> dict[str, Any]:
+def build(machine: Mapping[str, Any], found: Found, how: Mapping[str, Any]) -> dict[str, Any]:
     """The record: rows with their share of the machine's ceilings, and a note for every ratio that is null."""
     ratios = {name: found.ratios.get(name) for name in dict.fromkeys([*RATIOS, *found.ratios])}
     notes = list(dict.fromkeys(found.notes))
     for name in RATIOS:
         if ratios[name] is None:
-            ask = ", ask for it by --peers" if name in PEERS and not with_peers else ""
-            notes.append(f"ratio {name}: not measured{ask}")
+            notes.append(f"ratio {name}: not measured")
     ratios = {name: value for name, value in ratios.items() if value is not None or name in RATIOS}
     rows = [_shares(row, machine["ceilings"]) for row in found.rows]
     if rows and all(row.get("joules") is None for row in rows):

@@ -15,7 +15,14 @@ app = typer.Typer(help="Measure this machine.", rich_markup_mode=None)
 def bench(
     context: typer.Context,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer patients and repeats: under three minutes.")] = False,
-    peers: Annotated[bool, typer.Option("--peers", help="Other people's tools too, where they are installed.")] = False,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers",
+            help="SciPy, numbalsoda and deSolve too, not only mrgsolve and diffrax, "
+            "which are measured wherever a source checkout finds them.",
+        ),
+    ] = False,
     json: options.Json = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write tables to FILE (- for standard output).")
