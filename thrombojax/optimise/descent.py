@@ -59,7 +59,6 @@ class Settings:
     rate: float = 0.1
     rounds: int = 8
     seed: int = 1
-    forward: bool = False
     mini_batches: bool = False
 
 
@@ -81,7 +80,7 @@ def descend(
     """
     began, trace = time.monotonic(), Trace()
     m = int(np.shape(jax.eval_shape(f, jnp.asarray(start))[1])[0])
-    made = (low, high, m, trace, began, settings.forward)
+    made = (low, high, m, trace, began)
     some, whole = Lagrangian(rough, *made), Lagrangian(f, *made)
     multipliers, penalty = np.zeros(m), 10.0
     first = starts.drawn(np.clip((start - low) / (high - low), 0.0, 1.0), settings.starts, settings.seed)

@@ -12,6 +12,7 @@ from thrombojax.errors import InputError, Problem
 from thrombojax.optimise import discrete
 from thrombojax.optimise.objective import Objective, objective
 from thrombojax.optimise.problem import Course, Decisions, Dosing, Goal, Limit, Population, course, population, together
+from thrombojax.optimise.run import gradients_by
 from thrombojax.patients.population import Patients
 from thrombojax.study import plan as plans
 from thrombojax.study.schema import Study
@@ -28,7 +29,6 @@ class Doses:
     course: Course
     real: list[np.ndarray] | None
     _ready: dict[int, Population]
-    forward: bool = False
 
     @property
     def decisions(self) -> Decisions:
@@ -47,10 +47,9 @@ class Doses:
         people = self._ready[id(patients)]
         head, said = self.study.head, self.study.optimise
         assert said is not None
-        backend = head.backend if head.backend in ("auto", "cuda", "native", "xla") else "auto"
         problem = Dosing(
             self.course, people, head.days, self.plan.endpoints, tuple(goals), tuple(limits), said.smoothing,
-            head.precision, head.accuracy, backend, lambda name: f"{self.study.where}: endpoint {name!r}",
+            head.precision, head.accuracy, gradients_by(head.backend), lambda name: f"{self.study.where}: endpoint {name!r}",
         )  # fmt: skip
         return objective(problem if n is None else problem.on(n))
 

@@ -45,7 +45,6 @@ class Lagrangian:
         constraints: int,
         trace: Trace,
         began: float,
-        forward: bool,
     ):
         self.low, self.span, self.constraints = low, high - low, constraints
         self.trace, self.began, self.phase = trace, began, "adam"
@@ -55,15 +54,7 @@ class Lagrangian:
             value, excess = f(self.low + self.span * u, *rows)
             return augmented(value, excess, multipliers, penalty), (value, excess)
 
-        def ahead(u: Any, *given: Any) -> Any:
-            def twice(u: Any) -> Any:
-                out = whole(u, *given)
-                return out[0], out
-
-            slope, out = jax.jacfwd(twice, has_aux=True)(u)
-            return out, slope
-
-        self._grad = jax.jit(ahead if forward else jax.value_and_grad(whole, has_aux=True))
+        self._grad = jax.jit(jax.value_and_grad(whole, has_aux=True))
         self._value = jax.jit(whole)
 
     def __call__(

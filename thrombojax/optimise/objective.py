@@ -1,6 +1,5 @@
 """Objective and constraints of a dosing problem as functions that JAX differentiates."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,15 +19,13 @@ from thrombojax.models import struct
 from thrombojax.models.protocol import Model
 from thrombojax.optimise import own, risk, smooth
 from thrombojax.optimise.problem import Course, Dosing, Goal, Limit, factors
+from thrombojax.optimise.run import Run, runner
 from thrombojax.optimise.starts import Several
 from thrombojax.patients.population import shared
-from thrombojax.solve import engine, gradient, pieces
+from thrombojax.solve import engine
 from thrombojax.solve.engine import Cohort
-from thrombojax.solve.steppers import FixedSteps, method
-from thrombojax.solve.xla import Plan, Watch, trajectory
+from thrombojax.solve.steppers import method
 
-Run = Callable[..., Mapping[str, Any]]
-"""(timeline, rows) -> observable -> `[day, patient]`."""
 ENOUGH = 0.98
 """Share of patients who must have a result."""
 
@@ -129,7 +126,7 @@ def values(problem: Dosing) -> Values:
     of, people, used = problem.course, problem.people, problem.used
     model, cohort = people.model, people.cohort
     days, line = _looked(problem)
-    run = _runner(problem, smooth.observables(used), days)
+    run = _run(problem, smooth.observables(used), days)
     weight = np.asarray(struct.as_dict(cohort.p).get(model.weight, np.ones(cohort.n)), float)
     factor = factors(model, of)
     order = np.argsort(of.time0, kind="stable")
@@ -150,12 +147,18 @@ def values(problem: Dosing) -> Values:
             return (of.amount0 + of.amount @ x)[np.array(mine, int)] / top[np.array(mine, int)]
 
         # single precision of a trajectory, the caller's of what is made of it
-        saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x), rows).items()}
+        saved = {name: v.astype(jnp.result_type(x)) for name, v in run(line(x), rows)[1].items()}
         seen_by = {day: jnp.asarray(f)[whose] for day, f in people.factor.items()}
         seen = smooth.Seen(days, saved, dose, seen_by, problem.smoothing, boluses)
         return {e.name: smooth.value(e, seen) * np.ones(cohort.n if rows is None else len(rows)) for e in used}
 
     return found
+
+
+def _run(problem: Dosing, save: Sequence[str], days: np.ndarray) -> Run:
+    people, at = problem.people, tuple(days.tolist())
+    how: Any = {"backend": problem.backend, "precision": problem.precision, "accuracy": problem.accuracy}
+    return runner(people.model, people.cohort, save, at, **how)
 
 
 def _looked(problem: Dosing) -> tuple[np.ndarray, Callable[[Any], Schedule]]:
@@ -172,8 +175,8 @@ def _steadied(problem: Dosing) -> Dosing:
     least = engine.STABLE * tableau.stable * (2.0 if model.classical else 1.0) * model.steps_per_day
     days, line = _looked(problem)
     for _ in range(2):
-        run = _runner(problem, smooth.observables(problem.used)[:1], days)
-        seen = [np.asarray(v) for x in (d.start, d.low, d.high) for v in run(line(x)).values()]
+        run = _run(problem, smooth.observables(problem.used)[:1], days)
+        seen = [np.asarray(v) for x in (d.start, d.low, d.high) for v in run(line(x))[1].values()]
         bad = ~np.all([np.isfinite(v).all(axis=0) for v in seen], axis=0)
         if not bad.any():
             break
@@ -209,42 +212,3 @@ def lines(model: Model, cohort: Cohort, of: Course, fixed: np.ndarray) -> Callab
         return base._replace(timeline=moved)
 
     return line
-
-
-def _runner(problem: Dosing, save: tuple[str, ...], days: np.ndarray) -> Run:
-    """By the generated kernel or by XLA."""
-    model, cohort = problem.people.model, problem.people.cohort
-    at = tuple(days.tolist())
-    how: dict[str, Any] = {"precision": problem.precision, "accuracy": problem.accuracy}
-
-    def fast(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
-        return gradient.solve(model, cohort, line, save=save, days=at, backend=problem.backend, rows=rows, **how)[1]
-
-    def slow(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
-        tableau = method(model)
-        level = float(np.max(engine.buckets(model, cohort.rate, tableau)))
-        level *= engine.refinement(model, line.columns, problem.accuracy)
-        stepper = FixedSteps(int(np.ceil(line.most_steps * level)), tableau)
-        phases = tuple(line.timeline.phase)
-        plan = Plan(line.columns, (), save, phases, line.infusions, stepper)
-        none = jnp.zeros((0, len(line.timeline.start)))
-        watch = Watch(none, none, jnp.zeros(0), jnp.zeros((0, 2)), ())
-        dtype = engine.dtype_of(problem.precision)
-        whose = slice(None) if rows is None else rows
-        p, y0 = jax.tree.map(lambda a: jnp.asarray(a, dtype)[whose], (cohort.p, cohort.y0))
-        scale = pieces.scales(model, line.columns, p)
-        out = trajectory(model, plan, p, y0, scale, line.timeline, watch, level)
-        keep = jnp.stack([jnp.asarray(line.bound(day)) for day in at])
-        return {name: out.saved[name][keep] for name in save}
-
-    if problem.backend == "xla":
-        return slow
-
-    def either(line: Schedule, rows: Any = None) -> Mapping[str, Any]:
-        try:
-            return fast(line, rows)
-        except (NoCompiler, CannotTranslate) as error:
-            warnings.warn(f"gradients: {error}; xla runs instead", RuntimeWarning, stacklevel=2)
-            return slow(line, rows)
-
-    return either

@@ -20,12 +20,10 @@ from thrombojax.models import registry
 from thrombojax.optimise import smooth
 from thrombojax.optimise.objective import Objective, Values
 from thrombojax.optimise.problem import Decisions, Goal, Limit
+from thrombojax.optimise.run import gradients_by, runner
 from thrombojax.patients import clinic as clinics
 from thrombojax.patients.population import Patients, prepare, shared
-from thrombojax.solve import engine, pieces
 from thrombojax.solve.engine import OK, Cohort
-from thrombojax.solve.steppers import FixedSteps, method
-from thrombojax.solve.xla import Plan, Watch, trajectory
 from thrombojax.study import plan as plans
 from thrombojax.study.schema import Study
 
@@ -34,8 +32,6 @@ NUMBERS = (
     "withhold.above",
 )  # fmt: skip
 """raise.below: the count below which the dose goes up; lower.above, withhold.above: above which it goes down, is withheld."""
-TRAINED = 256
-"""Most patients of a gradient through XLA."""
 
 
 def changed(rule: Rule, name: str, value: Any, of: Rule) -> Rule:
@@ -80,14 +76,13 @@ def _bands(rule: Rule, kind: str) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Numbers of an arm's rule: few, and forward mode costs a fraction of XLA's reverse."""
+    """Numbers of an arm's rule."""
 
     study: Study
     plan: plans.Plan
     base: Treatment
     made: Decisions
     steps: tuple[float | None, ...]
-    forward: bool = True
 
     @property
     def decisions(self) -> Decisions:
@@ -111,7 +106,7 @@ class Numbers:
         return found
 
     def function(self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None) -> Objective:
-        n = min(patients.n, TRAINED if n is None else min(n, TRAINED // 2))
+        n = patients.n if n is None else min(n, patients.n)
         said = self.study.optimise
         assert said is not None
         used = {t.endpoint for t in goals} | {t.endpoint for t in limits}
@@ -120,8 +115,9 @@ class Numbers:
 
 
 def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> tuple[Values, int]:
-    """Smooth endpoints under the smooth twin of the rule, by XLA, with errors and fluctuation as in the clinic; of how many."""
-    base, plan, days = of.base, of.plan, of.study.head.days
+    """Smooth endpoints under the smooth twin of the rule, with errors and fluctuation as in the clinic; of how many."""
+    base, plan, head = of.base, of.plan, of.study.head
+    days = head.days
     ends = tuple(e for e in plan.endpoints if e.name in used)
     where = of.study.where
     wrong = smooth.problems(ends, lambda name: f"{where}: endpoint {name!r}", rule=True)
@@ -143,34 +139,28 @@ def twin(of: Numbers, patients: Patients, used: set[str], smoothing: float) -> t
     fixed = grid(days, kept.tolist(), times(ends), base.acts(days), clinics.knots(seen, days))
     line = schedule(model, shared(model, cohort), cols, administrations(model, base, cols, days), fixed)
     care = clinics.care(model, clinic, base, seen, line, cohort, patients, looks(ends))
-    level = float(np.max(engine.buckets(model, engine.fastest(model, cohort, clinic, care), method(model))))
-    level *= engine.refinement(model, cols, of.study.head.accuracy)
     given = tuple(e for e in ends if e.reducer == "titrated_dose")
     shape = clinic._replace(policy=clinic.policy._replace(smooth=smoothing))
-    kinds = tuple(engine.reduction(e, cols) for e in given)
     observed = tuple(dict.fromkeys(["platelets", *smooth.observables(ends)]))
-    stepper = FixedSteps(int(np.ceil(line.most_steps * level)), method(model))
-    program = Plan(cols, kinds, observed, tuple(line.timeline.phase), line.infusions, stepper, shape)
-    watch: Watch = engine.watched(given, line)
+    run = runner(
+        model, cohort, observed, tuple(kept.tolist()), endpoints=given, clinic=shape, backend=gradients_by(head.backend),
+        precision=head.precision, accuracy=head.accuracy,
+    )  # fmt: skip
     looked = sorted({*looks(ends), *base.acts(days)})
-    keep = np.array([line.bound(day) for day in kept])
 
-    def found(x: Any, rows: Any = None) -> dict[str, Any]:
+    def values(x: Any, rows: Any = None) -> dict[str, Any]:
         whose = slice(None) if rows is None else rows
         rule = numbers(model, base)._replace(lloq=seen.lloq)
         for i, name in enumerate(of.made.names):
             rule = changed(rule, name, x[i], numbers(model, base))
-        theirs = {name: jnp.asarray(getattr(care, name))[..., whose] for name in ("factor", "taken", "course")}
-        mine = care._replace(rule=policy.padded(rule, shape.policy), **theirs)
-        p, y0 = jax.tree.map(lambda a: jnp.asarray(a)[whose], (cohort.p, cohort.y0))
-        scale = pieces.scales(model, cols, p)
-        factor = {day: mine.factor[k] for k, day in enumerate(looked)}
-        out = trajectory(model, program, p, y0, scale, line.timeline, watch, level, mine)
-        saved = {name: values[keep] for name, values in out.saved.items()}
-        look = smooth.Seen(kept, saved, lambda e: out.endpoints[e.name], factor, smoothing)
+        mine = care._replace(rule=policy.padded(rule, shape.policy))
+        factor = {day: jnp.asarray(care.factor[k])[whose] for k, day in enumerate(looked)}
+        # single precision of a trajectory, the caller's of what is made of it
+        found, saved = jax.tree.map(lambda v: v.astype(jnp.result_type(x)), run(line, rows, mine))
+        look = smooth.Seen(kept, saved, lambda e: found[e.name], factor, smoothing)
         return {e.name: smooth.value(e, look) for e in ends}
 
-    return found, cohort.n
+    return values, cohort.n
 
 
 def deciding(study: Study, plan: plans.Plan, cell: plans.Cell) -> Numbers:

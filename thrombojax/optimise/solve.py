@@ -37,10 +37,6 @@ class Deciding(Protocol):
     @property
     def decisions(self) -> Decisions: ...
 
-    @property
-    def forward(self) -> bool:
-        """Whether gradients are taken in forward mode."""
-
     def function(self, patients: Patients, goals: Sequence[Goal], limits: Sequence[Limit], n: int | None) -> Objective:
         """Of the first n patients."""
 
@@ -236,8 +232,7 @@ def _planned(
 ) -> Planned:  # fmt: skip
     d = deciding.decisions
     settings = Settings(
-        said.starts if warm is None else 1, said.steps, said.polish, said.tolerance, forward=deciding.forward,
-        mini_batches=said.mini_batches,
+        said.starts if warm is None else 1, said.steps, said.polish, said.tolerance, mini_batches=said.mini_batches,
     )  # fmt: skip
     start = d.start if warm is None else warm
     mine, real = limits, deciding.levels()
