@@ -88,7 +88,7 @@ class _Slots:
             "ASKED": sizes.get("seen", 0) // max(len(program.observables), 1),
             "CLINIC": int(bool(program.blocks["decide"])), "OWN": sizes.get("taken", 0), "M": sizes.get("m", 0),
             "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
-            "RULES": program.rules,
+            "RULES": program.rules, "SUMMED": int(_is_summed(program)),
         }  # fmt: skip
 
     def forward(self) -> dict[str, str]:
@@ -104,6 +104,10 @@ class _Slots:
             "slope": self.text(slope, y="z"),
             "at": ", ".join(f"(REAL){node!r}" for node in tableau.nodes),
             "trial": _trial(program),
+            "summed": self.text(slope, _summed, y="z"),
+            "next": _known(program, "next"),
+            "ahead_each": ", ".join(f"(REAL){row[-1] if row else 0.0!r}" for row in (*tableau.a, (0.0,))),
+            "share_each": ", ".join(f"(REAL){weight!r}" for weight in tableau.b),
             "advance": _combine("y", tableau.b, program.tangent),
             "known": "\n".join(f"y[{i}] = l[{k}];" for k, i in enumerate(program.linear, end)),
             "threads": _text("threads.c"),
@@ -164,6 +168,28 @@ def _whole(block: Block, program: Program) -> Block:
     """With zeros for the states that a slope does not depend on."""
     zero, written = program.graph.constant(0.0), {place for place, _ in block.writes}
     return Block((*block.writes, *((("y_", k), zero) for k in range(program.states) if ("y_", k) not in written)))
+
+
+def _is_summed(program: Program) -> bool:
+    """Whether each stage looks from the slope before it alone, as the classical four do."""
+    return not program.tangent and all(not any(row[:-1]) for row in program.tableau.a)
+
+
+def _summed(array: str, index: int, value: str) -> str:
+    return (
+        f"{{ const V d = {value}; next[{index}] = FMA(d, ahead, y[{index}]); "
+        f"into[{index}] = FMA(d, share, from[{index}]); }}"
+    )
+
+
+def _known(program: Program, into: str) -> str:
+    """Linear compartments where the stage after each looks."""
+    n = len(program.linear)
+    cases = []
+    for stage, node in enumerate(program.tableau.nodes[1:] if n else ()):
+        at = program.nodes.index(node) * n
+        cases.append(f"case {stage}: " + " ".join(f"{into}[{i}] = l[{at + k}];" for k, i in enumerate(program.linear)) + " break;")
+    return "\n".join(cases)
 
 
 def _combine(target: str, weights: Sequence[float], tangent: bool) -> str:

@@ -6,6 +6,7 @@
 enum { P = @P@, S = @S@, L = @L@, Q = @Q@, R = @R@, C = @C@, O = @O@, E = @E@, STAGES = @STAGES@, TANGENT = @TANGENT@, COLUMNS = @COLUMNS@, PHASES = @PHASES@,
        CLINIC = @CLINIC@, OWN = @OWN@, M = @M@, A = @A@, X = @X@ };
 #define EACH @EACH@ /* whether every patient has a timeline of its own: then its arrays are [..][saved_step] */
+#define SUMMED @SUMMED@ /* whether a stage looks from the slope before it alone */
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 #define UNROLL
 

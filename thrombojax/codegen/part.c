@@ -49,6 +49,22 @@ for (int32_t step = 0; step < steps; step++) {
   memcpy(before, y, sizeof y);
 #endif
   { @line@ }
+#if SUMMED /* each stage looks from the slope before it alone: where the next one looks, and the step's end, are added up here */
+  for (int stage = 0; stage < STAGES; stage++) {
+    const V t = WIDE(start + ((REAL)step + AT[stage]) * h);
+    const V ahead = SPLAT(AHEAD[stage]) * WIDE(h), share = SPLAT(SHARE[stage]) * WIDE(h);
+    const V *const from = stage ? sum : y;
+    V *const into = stage + 1 < STAGES ? sum : y, *restrict const next = stage & 1 ? trial : other;
+    (void)t;
+    if (stage == 0 && step == 0 && E > 0) /* the first slope is known at a bound */
+      for (int k = 0; k < S; k++) next[k] = FMA(slope[0][k], ahead, y[k]), into[k] = FMA(slope[0][k], share, y[k]);
+    else { @summed@ }
+    switch (stage) {
+@next@
+    }
+    z = next;
+  }
+#else
   for (int stage = step == 0 && E > 0; stage < STAGES; stage++) { /* the first slope is known at a bound */
     const V t = WIDE(start + ((REAL)step + AT[stage]) * h), t_dot = WIDE(start_dot + ((REAL)step + AT[stage]) * h_dot);
     V *const d = slope[stage];
@@ -57,6 +73,7 @@ for (int32_t step = 0; step < steps; step++) {
     { @slope@ }
   }
   @advance@
+#endif
   { @known@ }
 #if EACH
   REAL lane[W];

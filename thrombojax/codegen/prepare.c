@@ -1,5 +1,9 @@
 /* Parameters and state of one vector of patients. */
 V p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], trial[S], slope[STAGES][S];
+#if SUMMED
+V sum[S], other[S];
+static const REAL AHEAD[STAGES] = {@ahead_each@}, SHARE[STAGES] = {@share_each@};
+#endif
 V l[AT_LEAST_ONE(L)], c[AT_LEAST_ONE(C)];
 V g[AT_LEAST_ONE(COLUMNS)], taken[AT_LEAST_ONE(COLUMNS)], m[AT_LEAST_ONE(M)], a[AT_LEAST_ONE(A)], x[AT_LEAST_ONE(X)];
 V at_begin[2 * AT_LEAST_ONE(O)], at_end[2 * AT_LEAST_ONE(O)];
