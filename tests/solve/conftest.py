@@ -36,7 +36,8 @@ def fake(library, monkeypatch):
     monkeypatch.setattr(nvrtc, "load", load)
     monkeypatch.setattr(chunks, "CHUNK", 32)
     monkeypatch.setattr(chunks, "LEAST", 8)
-    before = {"fake_limit": (ctypes.c_long, 1 << 40), "fake_init": (ctypes.c_int, 0), "fake_load": (ctypes.c_int, 0)}
+    before = {"fake_limit": (ctypes.c_long, 1 << 40)}
+    before |= {name: (ctypes.c_int, 0) for name in ("fake_init", "fake_load", "fake_launch")}
 
     def switch(name, value):
         before[name][0].in_dll(switches, name).value = value

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int fake_gpus = 2, fake_init = 0, fake_load = 0;
+int fake_gpus = 2, fake_init = 0, fake_load = 0, fake_launch = 0;
 long fake_limit = 1L << 40, fake_used = 0, fake_launches[2];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local long current;
@@ -66,6 +66,7 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
 int cuLaunchKernel(void (*f)(const void *, long, long), unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **given, void **extra) {
   if (!current || gy != 1 || gz != 1 || by != 1 || bz != 1 || shared || stream || extra) return 1;
+  if (fake_launch) return fake_launch;
   __atomic_fetch_add(&fake_launches[current - 1], 1, __ATOMIC_RELAXED);
   f(given[0], 0, (long)gx * bx);
   return 0;

@@ -120,7 +120,7 @@ def test_a_patient_without_a_result_has_no_gradient_and_harms_no_neighbour():
 
 def test_two_gpus(fake, monkeypatch):
     """The bits of one processor, whatever fits into memory at once."""
-    case, launches = user(70), [0]
+    case, launches = user(70), [fake.launches()]
     both = reverse(by("cuda", case)), forward(by("cuda", case))
     alone = both[0](case.at), both[1](case.at, whole(case))
     for gpus, limit in ((fake.on, 1 << 40), (fake.on[:1], 200_000)):

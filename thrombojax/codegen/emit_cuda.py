@@ -20,6 +20,8 @@ BLOCK = 128
 REGISTERS, MOST, OTHER = 65536, 255, 48
 """32-bit registers of a multiprocessor, on every GPU since 2012; of a thread, at most; what a thread needs besides its
 parameters and its state, which stands there several times over (measured on the flagship: 20 to 45)."""
+RULE = -1
+"""Among what patients share, beside leaves of Parameters: the numbers of the policy, where they are known."""
 RESIDENT_BACK = 2
 """Blocks of the way back that a multiprocessor is to hold: with as many registers as a thread can have."""
 
@@ -104,7 +106,8 @@ def resident(program: Program, precision: str, shared: frozenset[int]) -> int:
 
 
 def _is_uniform(g: Graph, node: Node, shared: frozenset[int]) -> bool:
-    return all(array != "p" or index in shared for array, index in g.symbols([node]))
+    own = {"p": lambda index: index, "rule": lambda index: RULE}
+    return all(array not in own or own[array](index) in shared for array, index in g.symbols([node]))
 
 
 def problem(program: Program, precision: str) -> str | None:

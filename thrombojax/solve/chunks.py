@@ -29,13 +29,17 @@ class Case(Protocol):
         """Raises MemoryError."""
 
 
+def size(case: Case, room: int, places: int = 1) -> int:
+    """Patients of a chunk: whole multiples of LEAST, as many as fit into so many bytes, and no more than each place's share."""
+    fair = -(-len(case.rows) // places // LEAST) * LEAST
+    return int(max(min(CHUNK, fair, room // case.each) // LEAST, 1) * LEAST)
+
+
 def everywhere(case: Case, on: Sequence[Place], room: int | None = None) -> None:
     """Every chunk on the next place that is free; room: bytes of a chunk at most, where not what a place has."""
     n = len(case.rows)
-    fair = -(-n // len(on) // LEAST) * LEAST
-    most = [int(min(CHUNK, fair, (place.most() if room is None else room) // case.each)) for place in on]
-    size = max(min(most) // LEAST, 1) * LEAST
-    left = deque(slice(k, min(k + size, n)) for k in range(0, n, size))
+    step = min(size(case, place.most() if room is None else room, len(on)) for place in on)
+    left = deque(slice(k, min(k + step, n)) for k in range(0, n, step))
     lock = threading.Lock()
 
     def serve(place: Place) -> None:

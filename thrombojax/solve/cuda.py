@@ -8,7 +8,7 @@ import ctypes
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -139,30 +139,47 @@ run_on_host = functools.partial(run, on=(places.Host(),))
 """`run` with the same text compiled for this machine's processor."""
 
 
+class Shape(NamedTuple):
+    """Of an array that a job writes."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
 class Course:
-    """All that the launches of one run have in common. save: observables that are kept; dots: of a kernel with tangents."""
+    """All that the launches of one run have in common. save: observables that are kept; dots: of a kernel with tangents.
+
+    xp: `jax.numpy` where values are traced (`on_device`); what is known all the same stays NumPy.
+    """
 
     def __init__(self, made: Kernel, plan: Plan, p: Any, y0: Any, timeline: Timeline, watch: Watch, refine: float,
                  keep: np.ndarray, rows: np.ndarray, save: Sequence[str], care: Care | None = None,
-                 dots: Dots | None = None):  # fmt: skip
+                 dots: Dots | None = None, xp: Any = np):  # fmt: skip
         program = made.program
         self.made, self.rows, self.save, self.days = made, rows, list(save), len(keep)
         self.endpoints: Mapping[str, np.ndarray] = {}
         self.saved: Mapping[str, np.ndarray] = {}
         self.ledger: Mapping[str, np.ndarray] = {}
         leaves = jax.tree.leaves(p)
-        self.p = [np.asarray(leaves[leaf], np.float64) for leaf in program.parameters]
-        self.y0 = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(y0)]
+        self.xp = xp
+        self.p = [_known(leaves[leaf], xp) for leaf in program.parameters]
+        self.y0 = [_known(leaf, xp) for leaf in jax.tree.leaves(y0)]
         self.finite = np.zeros(len(rows), bool)
         # By all patients, not by those of these rows: one text serves whatever number of steps they need.
         self.shared = frozenset(
-            leaf for leaf, v in zip(program.parameters, self.p, strict=True) if v.ndim == 0 or (v == v[0]).all()
-        )
+            leaf
+            for leaf, v in zip(program.parameters, self.p, strict=True)
+            if isinstance(v, np.ndarray) and (v.ndim == 0 or (v == v[0]).all())
+        ) | ({emit_cuda.RULE} if care is not None and xp is np else set())
         self.care = care
         self.visits = 0 if care is None else int(care.acts.max()) + 1
         self.knots = 0 if care is None else np.shape(care.course)[1]
         self.segments = len(timeline.steps)
-        self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep, care, dots)
+        self.lines = _timeline(made.dtype, plan, timeline, watch, refine, keep, care, dots, xp)
         self.along = frozenset(_ALONG if timeline.each else ())
         numbers = [
             given.get(name, np.nan)  # as `native.job` has it
@@ -180,13 +197,16 @@ class Course:
             numbers += len(LEDGER) * self.visits + sum(math.prod(np.shape(a)[:-1]) for a in own)
         return self.made.dtype.itemsize * numbers + 1
 
-    def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def inputs(self, rows: np.ndarray) -> dict[str, Any]:
         """What a job reads, by its names there."""
-        dtype = self.made.dtype
-        values = [np.broadcast_to(v, self.y0[0].shape)[rows] for v in self.p]
+        dtype, xp = self.made.dtype, self.xp
+        values = [
+            xp.full(len(rows), np.ravel(v)[0]) if leaf in self.shared else v[rows]
+            for leaf, v in zip(self.made.program.parameters, self.p, strict=True)
+        ]
         given = {
-            "p": np.asarray(values or [[0.0]], dtype),
-            "y0": np.asarray([v[rows] for v in self.y0], dtype),
+            "p": xp.asarray([xp.asarray(v, dtype) for v in values] or [[0.0]], dtype),
+            "y0": xp.asarray([v[rows] for v in self.y0], dtype),
             **{
                 k: np.ascontiguousarray(v[..., rows]) if k in self.along and v.size else v
                 for k, v in self.lines.items()
@@ -197,20 +217,20 @@ class Course:
                 given[name] = np.ascontiguousarray(getattr(self.care, name)[..., rows], dtype)
         return given
 
-    def outputs(self, n: int) -> dict[str, np.ndarray]:
-        """Room for what a job of n patients writes."""
+    def outputs(self, n: int) -> dict[str, Shape]:
+        """What a job of n patients writes."""
         dtype = self.made.dtype
         out = {
-            "saved": np.empty((len(self.save), self.days, n), dtype),
-            "endpoint": np.empty((len(self.made.program.endpoints), n), dtype),
-            "finite": np.empty(n, np.uint8),
+            "saved": Shape((len(self.save), self.days, n), dtype),
+            "endpoint": Shape((len(self.made.program.endpoints), n), dtype),
+            "finite": Shape((n,), np.uint8),
         }
         if self.care is not None:
-            out["ledger"] = np.empty((len(LEDGER), self.visits, n), dtype)
+            out["ledger"] = Shape((len(LEDGER), self.visits, n), dtype)
         return out
 
-    def scratch(self) -> dict[str, int]:
-        """Bytes of a patient that nothing but a job sees."""
+    def scratch(self, n: int) -> dict[str, Shape]:
+        """What nothing but a job sees."""
         return {}
 
     def kernels(self, n: int) -> list[tuple[str, int]]:
@@ -230,35 +250,19 @@ class Course:
 
     def launch(self, place: Place, chunk: slice) -> None:
         """Simulate a chunk of the rows and write its results. Raises MemoryError."""
-        made, rows = self.made, self.rows[chunk]
-        n, dtype, program = len(rows), made.dtype, made.program
-        shared, text = made.text(self.shared, place.host)
-        parameters, stored = emit_cuda.uniform(program, shared)
+        rows = self.rows[chunk]
+        n = len(rows)
+        shared, text = self.made.text(self.shared, place.host)
         module = place.load(text)
-        given, out, share = self.inputs(rows), self.outputs(n), np.empty(len(program.patient), dtype)
-        ends = len(program.endpoints)  # as many again of tangents, which look for nothing
-        sizes = (len(program.observables), ends, 2 * ends, len(self.numbers[2]), len(parameters) + len(stored))
+        job = self.job(n, self.alike(place, module, shared))
+        given, out = self.inputs(rows), {name: np.empty(*shape) for name, shape in self.outputs(n).items()}
         with place.memory() as memory:
-            job = _job(dtype, sizes)()
-            whole = (n, n, self.segments, self.days, self.knots, self.visits, 0, chunks.LEAST)
-            for name, value in zip(_WHOLE, whole, strict=True):
-                setattr(job, name, value)
             for name, array in given.items():
                 setattr(job, name, memory.put(array))
-            for name, array in {**out, "share": share}.items():
+            for name, array in out.items():
                 setattr(job, name, memory.room(array))
-            for name, size in self.scratch().items():
-                setattr(job, name, memory.scratch(size * n))
-            saved = [self.save.index(name) if name in self.save else -1 for name in program.observables]
-            job.place[: len(saved)] = saved
-            for name, array in zip(("first", "window", "number"), self.numbers, strict=True):
-                getattr(job, name)[: len(array)] = array.astype(dtype).tolist()
-            if stored:
-                place.call(module, "thrombojax_share", job, 1)
-                memory.back(job.share, share)
-            alike = [*(given["p"][k, 0] for k in parameters), *(share[k] for k in stored)]
-            job.u[: len(alike)] = [float(v) for v in alike]
-            self.prepare(job)
+            for name, shape in self.scratch(n).items():
+                setattr(job, name, memory.scratch(shape.bytes))
             for kernel, threads in self.kernels(n):
                 place.call(module, kernel, job, threads)
             for name, array in out.items():
@@ -266,8 +270,47 @@ class Course:
         self.take(chunk, out)
         self.finite[chunk] = out["finite"] != 0
 
+    def alike(self, place: Place, module: Any, shared: frozenset[int]) -> list[float]:
+        """What stands in `u` of a text that shares so many leaves, found on a place where the text is loaded."""
+        program, dtype = self.made.program, self.made.dtype
+        parameters, stored = emit_cuda.uniform(program, shared)
+        # One patient, of whom nothing is asked that is not shared.
+        first = np.array([[np.ravel(v)[0] if isinstance(v, np.ndarray) else 1.0] for v in self.p] or [[0.0]], dtype)
+        share = np.empty(len(program.patient), dtype)
+        if stored:
+            with place.memory() as memory:
+                job = self.job(1, [0.0] * (len(parameters) + len(stored)))
+                job.p, job.share = memory.put(first), memory.room(share)
+                if self.care is not None:
+                    rule = self.lines["rule"]
+                    job.rule = memory.put(rule if isinstance(rule, np.ndarray) else np.ones(rule.shape, dtype))
+                place.call(module, "thrombojax_share", job, 1)
+                memory.back(job.share, share)
+        return [float(v) for v in (*(first[k, 0] for k in parameters), *(share[k] for k in stored))]
+
+    def job(self, n: int, alike: Sequence[float]) -> Any:
+        """The job of n patients, but for the addresses of its arrays."""
+        program, dtype = self.made.program, self.made.dtype
+        ends = len(program.endpoints)  # as many again of tangents, which look for nothing
+        job = _job(dtype, (len(program.observables), ends, 2 * ends, len(self.numbers[2]), len(alike)))()
+        whole = (n, n, self.segments, self.days, self.knots, self.visits, 0, chunks.LEAST)
+        for name, value in zip(_WHOLE, whole, strict=True):
+            setattr(job, name, value)
+        saved = [self.save.index(name) if name in self.save else -1 for name in program.observables]
+        job.place[: len(saved)] = saved
+        for name, array in zip(("first", "window", "number"), self.numbers, strict=True):
+            getattr(job, name)[: len(array)] = array.astype(dtype).tolist()
+        job.u[: len(alike)] = alike
+        self.prepare(job)
+        return job
+
     def prepare(self, job: Any) -> None:
         """What else a job needs to know."""
+
+
+def _known(leaf: Any, xp: Any) -> Any:
+    """A leaf as NumPy, or as it is where it is traced."""
+    return np.asarray(leaf, np.float64) if xp is np or isinstance(leaf, np.ndarray) else leaf
 
 
 @functools.cache
@@ -287,35 +330,36 @@ def _job(dtype: np.dtype, sizes: tuple[int, ...]) -> Any:
     return Job
 
 
-def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: float, keep: np.ndarray,
-              care: Care | None, dots: Dots | None) -> dict[str, np.ndarray]:  # fmt: skip
+def _timeline(dtype: np.dtype, plan: Plan, timeline: Timeline, watch: Watch, refine: float, keep: Any,
+              care: Care | None, dots: Dots | None, xp: Any) -> dict[str, Any]:  # fmt: skip
     """Everything `[segment]` that a job reads."""
     segments = len(timeline.steps)
-    steps = counted(np.asarray(timeline.steps), refine)
-    h = np.asarray(timeline.length) / np.maximum(steps, 1)
-    phases = [np.asarray(timeline.phase[key], float) for key in plan.phases]
-    dose, rate = np.moveaxis(timeline.dose, 1, 0), np.moveaxis(timeline.rate, 1, 0)
-    jumps = np.ones(segments, bool) if timeline.each else _jumps(plan, timeline, care)
-    changed = jumps if timeline.each else jumps | _differs([h], segments)
+    steps = counted(xp.asarray(timeline.steps), refine)
+    h = xp.asarray(timeline.length, float) / xp.asarray(xp.maximum(steps, 1), float)
+    phases = [xp.asarray(timeline.phase[key], float) for key in plan.phases]
+    dose, rate = xp.moveaxis(timeline.dose, 1, 0), xp.moveaxis(timeline.rate, 1, 0)
+    jumps = np.ones(segments, bool) if timeline.each else _jumps(plan, timeline, care, xp)
+    changed = jumps if timeline.each else jumps | _differs([h], segments, xp)
     if dots is not None:
         changed = np.ones(segments, bool)  # as `native.run` has it
     reals = {
         "start": timeline.start, "length": timeline.length, "h": h, "era": timeline.era, "dose": dose, "rate": rate,
-        "phase": np.asarray(phases), "inside": watch.inside, "pick": watch.pick,
+        "phase": xp.asarray(phases), "inside": watch.inside, "pick": watch.pick,
     }  # fmt: skip
+    array = np.ascontiguousarray if xp is np else xp.asarray
     return {
-        **{name: np.ascontiguousarray(value, dtype) for name, value in reals.items()},
+        **{name: array(value, dtype) for name, value in reals.items()},
         "steps": steps.astype(np.int32),
-        "fresh": (jumps if timeline.each else jumps | np.any(dose != 0, axis=0)).astype(np.uint8),
+        "fresh": (jumps if timeline.each else jumps | xp.any(dose != 0, axis=0)).astype(np.uint8),
         "changed": changed.astype(np.uint8),
-        "keep": own_places(keep, segments) if timeline.each else places_of(keep, segments),
+        "keep": own_places(keep, segments) if timeline.each else places_of(keep, segments, xp),
         **({"reset": np.ascontiguousarray(timeline.reset, dtype)} if timeline.each else {}),
-        **({} if care is None else _clinic(dtype, care)),
-        **({} if dots is None else {name: np.asarray(value, dtype) for name, value in dots._asdict().items()}),
+        **({} if care is None else _clinic(dtype, care, xp)),
+        **({} if dots is None else {name: xp.asarray(value, dtype) for name, value in dots._asdict().items()}),
     }
 
 
-def _clinic(dtype: np.dtype, care: Care) -> dict[str, np.ndarray]:
+def _clinic(dtype: np.dtype, care: Care, xp: Any) -> dict[str, Any]:
     """Where a job finds its visits, administrations and rules."""
     found = {name: np.ascontiguousarray(getattr(care, name), np.int32) for name in ("visit", "acts", "slot", "knot")}
-    return {**found, "rule": np.asarray(policy.numbers(care.rule), dtype)}
+    return {**found, "rule": xp.asarray(policy.numbers(care.rule), dtype)}

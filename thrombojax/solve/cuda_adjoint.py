@@ -67,18 +67,19 @@ def run(
 class _Back(cuda.Course):
     """The way back of one run. parameters, first, rule: cotangents `[patient]`, written; sums: `[batch, number]`, the rest."""
 
-    endpoint_: Sequence[np.ndarray]
-    saved_: Sequence[np.ndarray]
+    endpoint_: Sequence[Any]
+    saved_: Sequence[Any]
     parameters: Sequence[np.ndarray]
     first: Sequence[np.ndarray]
     rule: Sequence[np.ndarray]
 
-    def divide(self, room: int) -> None:
-        """Choose windows: the longest whose records fit into so many bytes."""
-        program, steps = self.made.program, self.lines["steps"]
-        self.window, record = windows(program, steps, room // self.made.dtype.itemsize)
-        each = recorded(program, steps)
-        ahead = np.cumsum(each) - each
+    def divide(self, room: int, most: np.ndarray | None = None) -> None:
+        """Choose windows: the longest whose records fit into so many bytes. most: steps of each segment, where their number is
+        traced, at most."""
+        program, steps, xp = self.made.program, self.lines["steps"], self.xp
+        self.window, record = windows(program, steps if most is None else most, room // self.made.dtype.itemsize)
+        each = xp.asarray(recorded(program, steps), np.int64)
+        ahead = xp.cumsum(each) - each
         self.mark = ahead - ahead[np.arange(len(steps)) // self.window * self.window]
         self.shares = len(steps) * (2 + 2 * program.sizes.get("dose", 0))
         self.sums = np.zeros((-(-len(self.rows) // chunks.LEAST), self.shares))
@@ -87,28 +88,30 @@ class _Back(cuda.Course):
 
     @property
     def each(self) -> int:
-        numbers = len(self.first) + len(self.parameters) + len(self.rule) + sum(self.kept.values())
+        program = self.made.program
+        numbers = program.states + len(program.wrt) + program.rules + sum(self.kept.values())
         return super().each + self.made.dtype.itemsize * numbers
 
-    def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def inputs(self, rows: np.ndarray) -> dict[str, Any]:
         return {
             **super().inputs(rows),
-            "endpoint_": np.asarray([values[rows] for values in self.endpoint_], self.made.dtype),
-            "saved_": np.asarray([values[:, rows] for values in self.saved_], self.made.dtype),
+            "endpoint_": self.xp.asarray([values[rows] for values in self.endpoint_], self.made.dtype),
+            "saved_": self.xp.asarray([values[:, rows] for values in self.saved_], self.made.dtype),
             "mark": self.mark.astype(np.int64),
         }
 
-    def outputs(self, n: int) -> dict[str, np.ndarray]:
+    def outputs(self, n: int) -> dict[str, cuda.Shape]:
+        program, dtype = self.made.program, self.made.dtype
         return {
-            "finite": np.empty(n, np.uint8),
-            "p_": np.empty((len(self.parameters), n), self.made.dtype),
-            "y0_": np.empty((len(self.first), n), self.made.dtype),
-            "rule_": np.empty((len(self.rule), n), self.made.dtype),
-            "sums": np.empty((-(-n // chunks.LEAST), self.shares)),
+            "finite": cuda.Shape((n,), np.uint8),
+            "p_": cuda.Shape((len(program.wrt), n), dtype),
+            "y0_": cuda.Shape((program.states, n), dtype),
+            "rule_": cuda.Shape((program.rules, n), dtype),
+            "sums": cuda.Shape((-(-n // chunks.LEAST), self.shares), np.float64),
         }
 
-    def scratch(self) -> dict[str, int]:
-        return {name: self.made.dtype.itemsize * values for name, values in self.kept.items()}
+    def scratch(self, n: int) -> dict[str, cuda.Shape]:
+        return {name: cuda.Shape((values, n), self.made.dtype) for name, values in self.kept.items()}
 
     def prepare(self, job: Any) -> None:
         job.per_window = self.window

@@ -24,7 +24,7 @@ from thrombojax.endpoints import Endpoint
 from thrombojax.errors import InputError, Problem, unknown
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
-from thrombojax.solve import adjoint, cuda, cuda_adjoint, engine, native, tangent
+from thrombojax.solve import adjoint, cuda, cuda_adjoint, engine, native, on_device, tangent
 from thrombojax.solve.engine import Cohort
 from thrombojax.solve.pieces import Clinic, Plan
 from thrombojax.solve.steppers import FixedSteps, method
@@ -202,7 +202,7 @@ def _problem(
     ):  # which the kernel of GPUs reads once for all patients
         backend = "native"
     ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory, care)
-    return ways, moving, fixed
+    return ways._replace(known=on_device.known(ways, fixed, schedule.most_steps, levels)), moving, fixed
 
 
 def _no_course(model: Model, clinic: Clinic, wrt: Sequence[int]) -> None:
@@ -243,6 +243,8 @@ class _Ways(NamedTuple):
     factor: np.ndarray
     memory: int | None
     care: Care | None
+    known: on_device.Known | None = None
+    """Where JAX's own program can launch the kernels."""
 
     @property
     def dtype(self) -> Any:
@@ -373,12 +375,21 @@ def _on_host(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
     return jax.pure_callback(function, shapes, *args, vmap_method="sequential")
 
 
+def _run(ways: _Ways, what: str, shapes: Any, *args: Any) -> Any:
+    """`forward`, `push` or `pull`: on JAX's own GPU where the program runs there, else from the host."""
+    host = functools.partial(_on_host, getattr(ways, what), shapes)
+    if ways.known is None:
+        return host(*args)
+    device = functools.partial(getattr(on_device, what), ways)
+    return jax.lax.platform_dependent(*args, default=host, **dict.fromkeys(on_device.platforms(), device))
+
+
 def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
     """The trajectory with its derivatives in both directions: a tangent is a linear call, which knows its transpose."""
 
     @jax.custom_jvp
     def course(moving: Moving, fixed: Fixed) -> Any:
-        return _on_host(ways.forward, ways.shapes(fixed), moving, fixed)
+        return _run(ways, "forward", ways.shapes(fixed), moving, fixed)
 
     @course.defjvp
     def _(primals: Any, tangents: Any) -> Any:
@@ -387,11 +398,11 @@ def _differentiable(ways: _Ways) -> Callable[[Moving, Fixed], Any]:
         flat, unravel = ravel_pytree(tangents[0])
 
         def push(given: Any, tangent: Any) -> Any:
-            return _on_host(ways.push, ways.shapes(fixed), *given, unravel(tangent))
+            return _run(ways, "push", ways.shapes(fixed), *given, unravel(tangent))
 
         def pull(given: Any, cotangent: Any) -> Any:
             shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), given[0])
-            return ravel_pytree(_on_host(ways.pull, shapes, *given, cotangent))[0]
+            return ravel_pytree(_run(ways, "pull", shapes, *given, cotangent))[0]
 
         return course(moving, fixed), linear_call(push, pull, (moving, fixed), flat)
 

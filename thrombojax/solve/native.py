@@ -170,9 +170,14 @@ TAKE = 8
 """Vectors that a thread takes at a time, as in threads.c: the shortest turn."""
 
 
-def places(keep: np.ndarray, segments: int) -> np.ndarray:
-    """Where the values of each bound are kept (`[segments + 1]`, -1: nowhere)."""
-    position = np.full(segments + 1, -1, np.int32)
+def places(keep: Any, segments: int, xp: Any = np) -> Any:
+    """Where the values of each bound are kept (`[segments + 1]`, -1: nowhere): with the last of the days that share it.
+
+    xp: `jax.numpy` where keep is traced.
+    """
+    position = xp.full(segments + 1, -1, np.int32)
+    if xp is not np:
+        return position.at[keep].max(xp.arange(len(keep), dtype=np.int32))
     position[keep] = np.arange(len(keep))
     return position
 
@@ -276,21 +281,20 @@ def _clinic(care: Care, hold: Hold) -> dict[str, int]:
     }
 
 
-def _jumps(plan: Plan, timeline: Timeline, care: Care | None) -> np.ndarray:
-    """Segments at whose start a switch changes."""
+def _jumps(plan: Plan, timeline: Timeline, care: Care | None, xp: Any = np) -> Any:
+    """Segments at whose start a switch changes; xp: `jax.numpy` where the timeline is traced."""
     switches = [
-        np.asarray(timeline.era),
-        *(np.asarray(timeline.phase[key]) for key in plan.phases),
-        *np.asarray(timeline.rate).T,
+        xp.asarray(timeline.era),
+        *(xp.asarray(timeline.phase[key]) for key in plan.phases),
+        *xp.asarray(timeline.rate).T,
         *([np.asarray(care.knot)] if care is not None else []),
     ]
-    return _differs(switches, len(timeline.steps))
+    return _differs(switches, len(timeline.steps), xp)
 
 
-def _differs(rows: Sequence[np.ndarray], segments: int) -> np.ndarray:
+def _differs(rows: Sequence[Any], segments: int, xp: Any = np) -> Any:
     """Segments in which any row differs from the segment before (the first always does)."""
-    changed = np.zeros(segments, bool)
-    changed[:1] = True
+    found = xp.zeros(max(segments - 1, 0), bool)
     for row in rows:
-        changed[1:] |= row[1:] != row[:-1]
-    return changed
+        found = found | (row[1:] != row[:-1])
+    return xp.concatenate([xp.ones(min(segments, 1), bool), found])

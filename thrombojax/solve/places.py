@@ -203,6 +203,12 @@ class Gpu:
             self.made[text] = module
         return self.made[text]
 
+    def function(self, made: Any, name: str) -> ctypes.c_void_p:
+        """A kernel of a module."""
+        function = ctypes.c_void_p()
+        self.driver("cuModuleGetFunction", ctypes.byref(function), made, name.encode())
+        return function
+
     @contextmanager
     def memory(self) -> Iterator[GpuMemory]:
         self.driver("cuCtxSetCurrent", self.context)
@@ -220,8 +226,7 @@ class Gpu:
         return free.value // 2
 
     def call(self, made: Any, name: str, job: ctypes.Structure, threads: int) -> None:
-        function = ctypes.c_void_p()
-        self.driver("cuModuleGetFunction", ctypes.byref(function), made, name.encode())
+        function = self.function(made, name)
         given = (ctypes.c_void_p * 1)(ctypes.addressof(job))
         block = min(threads, BLOCK)
         self.driver("cuLaunchKernel", function, -(-threads // block), 1, 1, block, 1, 1, 0, None, given, None)

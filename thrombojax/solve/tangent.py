@@ -46,20 +46,8 @@ def run(
 
     moving: a `gradient.Moving` of tangents; care: of a plan with a clinic. A patient without a result keeps what is there.
     """
-    leaves, first = jax.tree.leaves(p), jax.tree.leaves(y0)
-    behind = [np.zeros(()) for _ in leaves]
-    for k, values in zip(wrt, moving.parameters, strict=True):
-        behind[k] = np.asarray(values, float)
-    both = ([*leaves, *behind], [*first, *np.asarray(moving.y0, float)])
-    wide = timeline._replace(
-        dose=np.concatenate([timeline.dose, moving.dose], axis=1),
-        rate=np.concatenate([timeline.rate, moving.rate], axis=1),
-    )
-    if care is not None:  # numbers of the rule and their tangents, in the order of leaves
-        both_rules: Any = (*policy.numbers(care.rule), *moving.rule)
-        care = care._replace(rule=both_rules)
-    dots = Dots(moving.start, moving.length)
-    n = len(first[0])
+    both, wide, dots, care = beside(p, y0, timeline, wrt, moving, care)
+    n = len(both[1][0])
     ends = {name: np.zeros(n, made.dtype) for name in made.program.endpoints}
     tangents = {f"{name} tangent": np.zeros((len(keep), n), made.dtype) for name in saved}
     finite = machine.run(made, plan, *both, wide, watch, refine, keep, rows, ends, tangents, care, dots=dots)
@@ -68,3 +56,23 @@ def run(
         values[sound] = ends[f"{name} tangent"][sound]
     for name, values in saved.items():
         values[:, sound] = tangents[f"{name} tangent"][:, sound]
+
+
+def beside(
+    p: Any, y0: Any, timeline: Timeline, wrt: tuple[int, ...], moving: Any, care: Care | None, xp: Any = np
+) -> tuple[tuple[list[Any], list[Any]], Timeline, Dots, Care | None]:
+    """(parameters, first states), timeline, ends of segments and care, each with its tangents behind its values; xp: `jax.numpy`
+    where they are traced."""
+    leaves, first = jax.tree.leaves(p), jax.tree.leaves(y0)
+    behind: list[Any] = [np.zeros(()) for _ in leaves]
+    for k, values in zip(wrt, moving.parameters, strict=True):
+        behind[k] = xp.asarray(values, float)
+    both = ([*leaves, *behind], [*first, *xp.asarray(moving.y0, float)])
+    wide = timeline._replace(
+        dose=xp.concatenate([timeline.dose, moving.dose], axis=1),
+        rate=xp.concatenate([timeline.rate, moving.rate], axis=1),
+    )
+    if care is not None:  # numbers of the rule and their tangents, in the order of leaves
+        both_rules: Any = (*policy.numbers(care.rule), *moving.rule)
+        care = care._replace(rule=both_rules)
+    return both, wide, Dots(moving.start, moving.length), care
