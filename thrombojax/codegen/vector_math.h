@@ -5,7 +5,8 @@
  * no header and no intrinsics. Let V fill one register, or 16 bytes where the machine is unknown: gcc makes poor code of
  * vectors of one lane (tj_pow three times slower) and of two registers (twice slower).
  * Flags: -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-signed-zeros; never -ffast-math, which would undo the exact
- * differences below, and no fused multiply-add, which would change the bits. Only tj_sin and tj_cos need -lm.
+ * differences below. Fused multiply-adds are where tj_fma is written; an instruction set without them (x86-64 before AVX2) has the C
+ * library's, slowly and to the same bits. tj_sin, tj_cos and those need -lm.
  *
  * Conventions. Every step is one IEEE operation, so that a result does not depend on compiler, width or machine; only sign
  * and payload of a NaN may. An "ulp" is the spacing of REALs at the true value; the bounds are measured, and asserted by
@@ -21,7 +22,6 @@ typedef __UINT64_TYPE__ tj_uint;
 #define TJ_MANTISSA 52
 #define TJ_BIAS 1023
 #define TJ_SQRT_HALF ((tj_uint)0x3fe6a09e667f3bcd) /* bits of sqrt(1/2) */
-#define TJ_HEAD (~(tj_uint)0x7ffffff)              /* keeps 26 of 53 bits: products of two heads are exact */
 #else
 typedef __INT32_TYPE__ tj_int;
 typedef __UINT32_TYPE__ tj_uint;
@@ -29,7 +29,6 @@ typedef __UINT32_TYPE__ tj_uint;
 #define TJ_MANTISSA 23
 #define TJ_BIAS 127
 #define TJ_SQRT_HALF ((tj_uint)0x3f3504f3)
-#define TJ_HEAD (~(tj_uint)0xfff) /* keeps 12 of 24 bits */
 #endif
 typedef tj_uint tj_u __attribute__((vector_size(sizeof(V)))); /* unsigned: its overflow is defined */
 
@@ -66,6 +65,16 @@ TJ_FN I tj_isfinite(V x) {
     return ~((I)(((tj_u)x & TJ_EXPONENT) + ((tj_uint)1 << TJ_MANTISSA)) >> (int)(sizeof(tj_int) * 8 - 1));
 }
 
+/* a * b + c, rounded once. */
+TJ_FN V tj_fma(V a, V b, V c) {
+    V sum = c;
+    for (int lane = 0; lane < W; lane++) sum[lane] = TJ_C(__builtin_fma, __builtin_fma)(a[lane], b[lane], c[lane]);
+    return sum;
+}
+
+/* a x + c of numbers that are the same in every lane. */
+TJ_FN V tj_linear(V x, REAL a, REAL c) { return tj_fma(x, tj_splat(a), tj_splat(c)); }
+
 /* The machine's square root, correctly rounded: one vector instruction where there is one. */
 TJ_FN V tj_sqrt(V x) {
     V root = x;
@@ -92,13 +101,15 @@ TJ_FN V tj_floor(V x) {
 TJ_FN V tj_exp_polynomial(V r, V r2) {
 #if defined(TJ_F64)
     V r4 = r2 * r2;
-    V low = (0x1p-1 + 0x1.5555555555559p-3 * r) + r2 * (0x1.5555555555559p-5 + 0x1.111111110f6f7p-7 * r);
-    V middle = 0x1.6c16c16c161bdp-10 + 0x1.a01a01af9c6c3p-13 * r;
-    middle = middle + r2 * (0x1.a01a01a06e40dp-16 + 0x1.71ddf948e54d2p-19 * r);
-    V high = (0x1.27e4f533e7bffp-22 + 0x1.af5cd76a08835p-26 * r) + r2 * 0x1.1f3c85f7a6074p-29;
-    return low + r4 * (middle + r4 * high);
+    V low = tj_linear(r, 0x1.5555555555559p-3, 0x1p-1);
+    low = tj_fma(r2, tj_linear(r, 0x1.111111110f6f7p-7, 0x1.5555555555559p-5), low);
+    V middle = tj_linear(r, 0x1.a01a01af9c6c3p-13, 0x1.6c16c16c161bdp-10);
+    middle = tj_fma(r2, tj_linear(r, 0x1.71ddf948e54d2p-19, 0x1.a01a01a06e40dp-16), middle);
+    V high = tj_fma(r2, tj_splat(0x1.1f3c85f7a6074p-29), tj_linear(r, 0x1.af5cd76a08835p-26, 0x1.27e4f533e7bffp-22));
+    return tj_fma(r4, tj_fma(r4, high, middle), low);
 #else
-    return (0x1.fffffep-2f + 0x1.5554aap-3f * r) + r2 * ((0x1.55579ep-5f + 0x1.122c76p-7f * r) + r2 * 0x1.6ab2d8p-10f);
+    V high = tj_fma(r2, tj_splat(0x1.6ab2d8p-10f), tj_linear(r, 0x1.122c76p-7f, 0x1.55579ep-5f));
+    return tj_fma(r2, high, tj_linear(r, 0x1.5554aap-3f, 0x1.fffffep-2f));
 #endif
 }
 
@@ -115,11 +126,11 @@ TJ_FN V tj_scale(V a, V shifted) {
 /* Range: x = n ln 2 + r with n = round(x / ln 2), |r| <= ln(2)/2, and ln 2 in two parts so that x - n ln 2 is all but exact.
  * At most 1.1 ulp (measured 1.01), subnormal results included; e^-inf = 0, and inf from 709.78 (88.72) on. */
 TJ_FN V tj_exp(V x) {
-    V shifted = x * TJ_LOG2E + TJ_SHIFT;
+    V shifted = tj_linear(x, TJ_LOG2E, TJ_SHIFT);
     V n = shifted - TJ_SHIFT;
-    V r = (x - n * TJ_LN2_HIGH) - n * TJ_LN2_LOW;
+    V r = tj_fma(-n, tj_splat(TJ_LN2_LOW), tj_fma(-n, tj_splat(TJ_LN2_HIGH), x));
     V r2 = r * r;
-    V result = tj_scale(1 + (r + r2 * tj_exp_polynomial(r, r2)), shifted);
+    V result = tj_scale(1 + tj_fma(r2, tj_exp_polynomial(r, r2), r), shifted);
     result = tj_select((I)(x < TJ_C(-746., -104.)), tj_splat(0), result);
     return tj_select((I)(x > TJ_C(710., 89.)), tj_splat(TJ_INF), result);
 }
@@ -127,21 +138,21 @@ TJ_FN V tj_exp(V x) {
 /* e^x - 1 = 2 (power q + (power - 1/2)) with power = 2^(n-1), q = e^r - 1 relative to itself (r as in tj_exp, with the
  * part that its rounding lost). For |x| < 700 (80), and above up to the overflow. */
 TJ_FN V tj_expm1_parts(V x, V *power) {
-    V shifted = x * TJ_LOG2E + TJ_SHIFT;
+    V shifted = tj_linear(x, TJ_LOG2E, TJ_SHIFT);
     V n = shifted - TJ_SHIFT;
-    V high = x - n * TJ_LN2_HIGH, low = n * TJ_LN2_LOW;
+    V high = tj_fma(-n, tj_splat(TJ_LN2_HIGH), x), low = n * TJ_LN2_LOW;
     V r = high - low;
     V lost = (high - r) - low;
     V r2 = r * r;
     *power = (V)((((tj_u)shifted - (tj_u)tj_splat(TJ_SHIFT)) + (tj_uint)(TJ_BIAS - 1)) << TJ_MANTISSA);
-    return r + (r2 * tj_exp_polynomial(r, r2) + lost);
+    return r + tj_fma(r2, tj_exp_polynomial(r, r2), lost);
 }
 
 /* power - 1/2 is exact or power dominates: nothing cancels but q against it for n = 1. At most 2 ulp
  * (measured 1.63). */
 TJ_FN V tj_expm1(V x) {
     V power, q = tj_expm1_parts(x, &power);
-    V result = 2 * (power * q + (power - TJ_C(0.5, 0.5)));
+    V result = 2 * tj_fma(power, q, power - TJ_C(0.5, 0.5));
     result = tj_select((I)(x < TJ_C(-40., -20.)), tj_splat(-1), result);
     return tj_select((I)(x > TJ_C(710., 89.)), tj_splat(TJ_INF), result);
 }
@@ -151,7 +162,7 @@ TJ_FN V tj_expm1(V x) {
 TJ_FN V tj_tanh(V x) {
     V a = tj_abs(x), power;
     V q = tj_expm1_parts(2 * a, &power);
-    V ratio = (power * q + (power - TJ_C(0.5, 0.5))) / (power * q + (power + TJ_C(0.5, 0.5)));
+    V ratio = tj_fma(power, q, power - TJ_C(0.5, 0.5)) / tj_fma(power, q, power + TJ_C(0.5, 0.5));
     ratio = tj_select((I)(a > TJ_C(22., 10.)), tj_splat(1), ratio);
     return (V)((tj_u)ratio | ((tj_u)x & TJ_SIGN));
 }
@@ -180,13 +191,14 @@ TJ_FN V tj_log_tail(V f) {
     V s = f / (2 + f), z = s * s;
 #if defined(TJ_F64)
     V z2 = z * z;
-    V low = (0x1.5555555555592p-1 + 0x1.999999997ff63p-2 * z) + z2 * (0x1.24924941dbe73p-2 + 0x1.c71c52190249bp-3 * z);
-    V high = (0x1.74663bf6e968cp-3 + 0x1.39a2012b1ca95p-3 * z) + z2 * 0x1.2f02ca55e4f1cp-3;
-    V series = low + z2 * z2 * high;
+    V low = tj_linear(z, 0x1.999999997ff63p-2, 0x1.5555555555592p-1);
+    low = tj_fma(z2, tj_linear(z, 0x1.c71c52190249bp-3, 0x1.24924941dbe73p-2), low);
+    V high = tj_fma(z2, tj_splat(0x1.2f02ca55e4f1cp-3), tj_linear(z, 0x1.39a2012b1ca95p-3, 0x1.74663bf6e968cp-3));
+    V series = tj_fma(z2 * z2, high, low);
 #else
-    V series = 0x1.55557ap-1f + z * (0x1.995edcp-2f + z * 0x1.31dfb8p-2f);
+    V series = tj_fma(z, tj_linear(z, 0x1.31dfb8p-2f, 0x1.995edcp-2f), tj_splat(0x1.55557ap-1f));
 #endif
-    return s * (f - z * series);
+    return s * tj_fma(-z, series, f);
 }
 
 /* k ln 2 + log(m): k ln 2 in two parts, the first exact. log(0) = -inf, log(x < 0) = NaN; subnormal x is scaled up first.
@@ -197,7 +209,7 @@ TJ_FN V tj_log(V x) {
     tj_u unit;
     V f = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit) - 1;
     V k = tj_exponent(unit) - tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
-    V result = k * TJ_LN2_HIGH + (f - (tj_log_tail(f) - k * TJ_LN2_LOW));
+    V result = tj_fma(k, tj_splat(TJ_LN2_HIGH), f - tj_fma(-k, tj_splat(TJ_LN2_LOW), tj_log_tail(f)));
     result = tj_select((I)(x > 0), result, tj_select((I)(x < 0), tj_splat(TJ_NAN), tj_splat(-TJ_INF)));
     return tj_select((I)(x < TJ_INF), result, x); /* inf and NaN are their own logarithms */
 }
@@ -211,48 +223,44 @@ TJ_FN V tj_log1p(V x) {
     V k = tj_exponent(unit) - (TJ_WHOLE + TJ_BIAS);
     V shrink = (V)(((tj_uint)(2 * TJ_BIAS) - unit) << TJ_MANTISSA); /* 2^-k */
     lost = tj_select((I)(u < TJ_C(0x1p60, 0x1p30)), lost * shrink, tj_splat(0));
-    V rest = lost - lost * (f - f * f);
-    V result = k * TJ_LN2_HIGH + (f - (tj_log_tail(f) - (k * TJ_LN2_LOW + rest)));
+    V rest = tj_fma(-lost, tj_fma(-f, f, f), lost);
+    V result = tj_fma(k, tj_splat(TJ_LN2_HIGH), f - (tj_log_tail(f) - tj_fma(k, tj_splat(TJ_LN2_LOW), rest)));
     result = tj_select((I)(u > 0), result, tj_select((I)(u < 0), tj_splat(TJ_NAN), tj_splat(-TJ_INF)));
     return tj_select((I)(x < TJ_INF), result, x);
 }
 
 /* --- powers ------------------------------------------------------------------------------------------------------------ */
 
-TJ_FN V tj_head(V x) { return (V)((tj_u)x & TJ_HEAD); }
-
 /* log2 of finite x > 0 as high + low, to about 2^-64 (float: 2^-33) of itself: log2(m) = s (C0 + z (C1 + z Q(z))), where
- * s = (m - 1) / (m + 1), z = s^2. Every factor that needs it is a head of half the bits and a rest: products of heads are
- * exact. Q: degree 6, 2^-66.3 (float: degree 2, 2^-36.8). */
+ * s = (m - 1) / (m + 1), z = s^2. C0, C1, s and z have a rest each, and a fused multiply-add gives that of a product. Q: degree 6,
+ * 2^-66.3 (float: degree 2, 2^-36.8). */
 TJ_FN V tj_log2_parts(V x, V *low) {
     const REAL bias = TJ_WHOLE + TJ_BIAS;
-    const REAL c0 = TJ_C(0x1.7154768p+1, 0x1.716p+1), c0_rest = TJ_C(-0x1.6a3e80f444178p-26, -0x1.7135a8p-12);
-    const REAL c1 = TJ_C(0x1.ec709ep-1, 0x1.ec8p-1), c1_rest = TJ_C(-0x1.e2fe0145b01f5p-28, -0x1.ec478cp-14);
+    const V c0 = tj_splat(TJ_C(0x1.71547652b82fep+1, 0x1.715476p+1)), c0_rest = tj_splat(TJ_C(0x1.777d0ffda0d24p-55, 0x1.4ae0cp-25));
+    const V c1 = tj_splat(TJ_C(0x1.ec709dc3a03fdp-1, 0x1.ec709ep-1)), c1_rest = tj_splat(TJ_C(0x1.d27f058p-55, -0x1.e3p-28));
     I small = (I)(x < TJ_MIN_NORMAL);
     tj_u unit;
     V m = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit);
     V k = tj_exponent(unit) - tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
 
-    V f = m - 1, sum = m + 1, inverse = 1 / sum;
-    V sum_head = tj_head(sum), sum_rest = m - (sum_head - 1);
-    V s = f * inverse, s_head = tj_head(s);
-    V s_rest = ((f - s_head * sum_head) - s_head * sum_rest) * inverse;
-
-    V z = s * s, z_head = tj_head(z);
-    V z_rest = (s_head * s_head - z_head) + s_rest * (s_head + s);
+    V f = m - 1, sum = m + 1, sum_rest = m - (sum - 1), inverse = 1 / sum;
+    V s = f * inverse, s_rest = tj_fma(-s, sum_rest, tj_fma(-s, sum, f)) * inverse;
+    V z = s * s, z_rest = tj_fma(s + s, s_rest, tj_fma(s, s, -z));
 #if defined(TJ_F64)
     V z2 = z * z;
-    V q = (0x1.2776c50ef9d24p-1 + 0x1.a61762a759843p-2 * z) + z2 * (0x1.484b142199055p-2 + 0x1.0c9a63d6c297ep-2 * z);
-    q = q + z2 * z2 * ((0x1.c69f8c1693dfcp-3 + 0x1.87b0c1bb4884dp-3 * z) + z2 * 0x1.85e91d9ff52bap-3);
+    V q = tj_fma(z2, tj_linear(z, 0x1.0c9a63d6c297ep-2, 0x1.484b142199055p-2), tj_linear(z, 0x1.a61762a759843p-2, 0x1.2776c50ef9d24p-1));
+    V end = tj_fma(z2, tj_splat(0x1.85e91d9ff52bap-3), tj_linear(z, 0x1.87b0c1bb4884dp-3, 0x1.c69f8c1693dfcp-3));
+    q = tj_fma(z2 * z2, end, q);
 #else
-    V q = 0x1.27770ep-1f + z * (0x1.a5bbfcp-2f + z * 0x1.59edaep-2f);
+    V q = tj_fma(z, tj_linear(z, 0x1.59edaep-2f, 0x1.a5bbfcp-2f), tj_splat(0x1.27770ep-1f));
 #endif
-    z = z_head + z_rest; /* more exact than the product: s has the errors of a division and a product */
-    V linear = z_head * c1, rest = c0_rest + z * (c1_rest + z * q);
-    V slope = (c0 + linear) + rest, slope_head = tj_head(slope);
-    V slope_rest = ((c0 - slope_head) + linear) + (rest + z_rest * c1);
+    V linear = z * c1, rest = tj_fma(z, tj_fma(z, q, c1_rest), c0_rest);
+    rest = tj_fma(z_rest, c1, tj_fma(z, c1, -linear)) + rest;
+    V sum_of_both = c0 + linear;
+    rest = ((c0 - sum_of_both) + linear) + rest;
+    V slope = sum_of_both + rest, slope_rest = rest - (slope - sum_of_both);
 
-    V head = s_head * slope_head, tail = s_head * slope_rest + s_rest * (slope_head + slope_rest);
+    V head = s * slope, tail = tj_fma(s, slope_rest, tj_fma(s_rest, slope, tj_fma(s, slope, -head)));
     V high = k + head;
     *low = ((k - high) + head) + tail;
     return high;
@@ -268,9 +276,7 @@ TJ_FN V tj_pow(V x, V y) {
     /* A larger |y| takes every base but 1 out of range as well, and this one overflows nowhere. */
     const V bound = tj_splat(TJ_C(0x1p70, 0x1p40));
     V times = tj_select((I)(y > bound), bound, tj_select((I)(y < -bound), -bound, y));
-    V times_head = tj_head(times), log_head = tj_head(log_high);
-    V product = times_head * log_head;
-    V product_rest = (times - times_head) * log_head + times * ((log_high - log_head) + log_low);
+    V product = times * log_high, product_rest = tj_fma(times, log_low, tj_fma(times, log_high, -product));
 
     V power = product + product_rest;
 #if defined(TJ_F64)
@@ -281,13 +287,15 @@ TJ_FN V tj_pow(V x, V y) {
     V r = (product - (shifted - TJ_SHIFT)) + product_rest, r2 = r * r;
 #if defined(TJ_F64)
     V r4 = r2 * r2;
-    V q = (0x1.ebfbdff82c594p-3 + 0x1.c6b08d704a061p-5 * r) + r2 * (0x1.3b2ab6fba232cp-7 + 0x1.5d87fe78be242p-10 * r);
-    V high = (0x1.43091308f226bp-13 + 0x1.ffcbfbe165bc8p-17 * r) + r2 * (0x1.62bfd4fab091ep-20 + 0x1.b5261b2b08f37p-24 * r);
-    q = q + r4 * (high + r4 * (0x1.e60609bc6cf7dp-28 + 0x1.e81fdc49fea44p-32 * r));
+    V q = tj_fma(r2, tj_linear(r, 0x1.5d87fe78be242p-10, 0x1.3b2ab6fba232cp-7), tj_linear(r, 0x1.c6b08d704a061p-5, 0x1.ebfbdff82c594p-3));
+    V high = tj_linear(r, 0x1.ffcbfbe165bc8p-17, 0x1.43091308f226bp-13);
+    high = tj_fma(r2, tj_linear(r, 0x1.b5261b2b08f37p-24, 0x1.62bfd4fab091ep-20), high);
+    q = tj_fma(r4, tj_fma(r4, tj_linear(r, 0x1.e81fdc49fea44p-32, 0x1.e60609bc6cf7dp-28), high), q);
 #else
-    V q = (0x1.ebfbdcp-3f + 0x1.c6af84p-5f * r) + r2 * ((0x1.3b2daep-7f + 0x1.5f0716p-10f * r) + r2 * 0x1.41af56p-13f);
+    V q = tj_fma(r2, tj_splat(0x1.41af56p-13f), tj_linear(r, 0x1.5f0716p-10f, 0x1.3b2daep-7f));
+    q = tj_fma(r2, q, tj_linear(r, 0x1.c6af84p-5f, 0x1.ebfbdcp-3f));
 #endif
-    V result = tj_scale(1 + (r * TJ_LN2 + r2 * q), shifted);
+    V result = tj_scale(1 + tj_fma(r, tj_splat(TJ_LN2), r2 * q), shifted);
     power = tj_select((I)(base == infinite), y * infinite, tj_select((I)(base == 0), y * -infinite, power));
     result = tj_select((I)(power < TJ_C(-1078., -152.)), zero, result);
     result = tj_select((I)(power > TJ_C(1026., 130.)), infinite, result);
