@@ -1,5 +1,6 @@
 """What a results file says of where it comes from, and by which two runs are known as the same."""
 
+import functools
 import hashlib
 import json
 import os
@@ -51,19 +52,29 @@ def identity(plan: plans.Plan) -> str:
 
 def kernel_hash(plan: plans.Plan) -> str:
     """Hash of all that decides a result's bytes besides the study: code, data, versions, device, precision, backend."""
+    digest = hashlib.sha256(_code())
+    if plan.model.file is not None:
+        digest.update(Path(plan.model.file).read_bytes())
+    head = plan.study.head
+    said = (*map(_version, ("jax", "jaxlib", "numpy")), _device(), plan.backend, head.precision, head.accuracy)
+    digest.update(repr(said).encode())
+    if plan.backend == "native":
+        digest.update(build.identity().encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code() -> bytes:
+    """The hash of this package's part in it, as the process found it."""
     digest = hashlib.sha256()
     for folder in KERNEL:
         for path in sorted((HERE / folder).rglob("*")):
             if path.suffix in (".py", ".toml", ".c", ".cu", ".h"):
                 digest.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
-    if plan.model.file is not None:
-        digest.update(Path(plan.model.file).read_bytes())
-    head = plan.study.head
-    said = (version("jax"), version("jaxlib"), version("numpy"), _device(), plan.backend, head.precision, head.accuracy)
-    digest.update(repr(said).encode())
-    if plan.backend == "native":
-        digest.update(build.identity().encode())
-    return digest.hexdigest()
+    return digest.digest()
+
+
+_version = functools.cache(version)
 
 
 def with_code(digest: str, folder: Path) -> str:
@@ -102,7 +113,7 @@ def _commit() -> str:
 
 def record(plan: plans.Plan, digest: str) -> dict[str, Any]:
     head = plan.study.head
-    versions = {name: version(name) for name in ("thrombojax", "jax", "jaxlib", "numpy", "h5py", "diffrax")}
+    versions = {name: _version(name) for name in ("thrombojax", "jax", "jaxlib", "numpy", "h5py", "diffrax")}
     return {
         "study": plan.study.text,
         "seed": head.seed,

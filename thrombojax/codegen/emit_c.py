@@ -188,7 +188,8 @@ def _known(program: Program, into: str) -> str:
     cases = []
     for stage, node in enumerate(program.tableau.nodes[1:] if n else ()):
         at = program.nodes.index(node) * n
-        cases.append(f"case {stage}: " + " ".join(f"{into}[{i}] = l[{at + k}];" for k, i in enumerate(program.linear)) + " break;")
+        known = " ".join(f"{into}[{i}] = l[{at + k}];" for k, i in enumerate(program.linear))
+        cases.append(f"case {stage}: {known} break;")
     return "\n".join(cases)
 
 

@@ -47,6 +47,7 @@ class Named(NamedTuple):
     quantity: Quantity
 
 
+@functools.lru_cache(maxsize=256)
 def fields(struct: type) -> tuple[Named, ...]:
     """All leaves of a struct type in flattening order, with their metadata. Chains are `Annotated[tuple[...], quantity]`."""
     found: list[Named] = []
@@ -72,6 +73,7 @@ def _leaves_of(prefix: str, hint: Any) -> Iterable[Named]:
         yield Named(prefix, meta)
 
 
+@functools.lru_cache(maxsize=256)
 def names(struct: type) -> tuple[str, ...]:
     """Names of all leaves, in the order of `jax.tree_util.tree_leaves`."""
     return tuple(leaf.name for leaf in fields(struct))

@@ -4,6 +4,7 @@ Philox 4x64 is NumPy's; the key is a hash of (seed, variable), the counter is th
 inverse CDF, so that every number is a pure function of (seed, variable, index).
 """
 
+import functools
 import hashlib
 from typing import Any
 
@@ -24,6 +25,14 @@ def uniform(seed: int, variable: str, index: Int[np.ndarray, "patient"]) -> Floa
     start = 4 * (first // 4)
     raw: Any = generator.random_raw(last - start + 1)
     return ((raw[index - start] >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+@functools.lru_cache(maxsize=1)
+def numbered(n: int) -> Int[np.ndarray, "patient"]:
+    """0 .. n - 1, read-only and one array for all who ask: ten million patients have 80 MB of numbers."""
+    numbers = np.arange(n)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def normal(seed: int, variable: str, index: Int[np.ndarray, "patient"]) -> Float[np.ndarray, "patient"]:

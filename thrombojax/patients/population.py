@@ -15,7 +15,7 @@ from thrombojax.models import DEFAULT_SET, registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
 from thrombojax.patients.cohort import COUNT
-from thrombojax.patients.draw import normal
+from thrombojax.patients.draw import normal, numbered
 from thrombojax.solve import native
 from thrombojax.solve.engine import NO_BASELINE, OK, Cohort
 
@@ -49,7 +49,7 @@ class Patients:
         """Whose errors and fluctuations each patient has (`[patient]`): its number, or its place where it has none."""
         if self.index is not None:
             return self.index
-        return np.arange(self.n) if self.places is None else self.places
+        return numbered(self.n) if self.places is None else self.places
 
     def replace(self, changes: Mapping[str, Any] | None = None, **more: Any) -> "Patients":
         """The same patients with parameters set, to a number or to one value per patient.
@@ -201,7 +201,7 @@ class CohortSource:
         """Patients 0..n-1; a larger sample of the same seed begins with the same patients."""
         if n < 1:
             raise InputError(Problem("n", f"must be at least 1, given {n}"))
-        return Patients(self.source, n, self._load(), seed, np.arange(n))
+        return Patients(self.source, n, self._load(), seed, numbered(n))
 
     def typical(self) -> Patients:
         """One patient with every median, and the most probable part of every mixture."""

@@ -246,7 +246,7 @@ def _unpack(value: Any) -> Any:
 
 
 def _digest(axis: Axis) -> str:
-    data = "\0".join(axis.values).encode() if axis.is_text else np.ascontiguousarray(axis.values).tobytes()
+    data = "\0".join(axis.values).encode() if axis.is_text else np.ascontiguousarray(axis.values).data
     return hashlib.sha256(data).hexdigest()
 
 

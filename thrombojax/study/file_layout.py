@@ -9,6 +9,7 @@ from thrombojax.dosing.timeline import Column
 from thrombojax.endpoints import REDUCERS, Endpoint
 from thrombojax.models import struct
 from thrombojax.models.protocol import Model
+from thrombojax.patients.draw import numbered
 from thrombojax.solve import engine
 from thrombojax.store.layout import DRAW, WEIGHT, Axis, Layout, Variable, flags
 from thrombojax.study.schema import Study
@@ -155,7 +156,7 @@ def of_weights() -> Variable:
 def people(ids: tuple[str, ...], n: int) -> Axis:
     """The patients' axis: numbers, where all names are such (007 stays text)."""
     whole = all(i.isascii() and i.isdecimal() and len(i) < 18 and str(int(i)) == i for i in ids)
-    values = np.arange(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
+    values = numbered(n) if not ids else np.asarray([int(i) for i in ids] if whole else ids, int if whole else object)
     return Axis("patient", values, "", "patient number")
 
 

@@ -9,6 +9,7 @@ from thrombojax.errors import InputError, Problem
 from thrombojax.models import registry, struct
 from thrombojax.models.protocol import Model
 from thrombojax.patients import cohort as cohorts
+from thrombojax.patients.draw import numbered
 from thrombojax.patients.entry import admitted
 from thrombojax.patients.population import Patients
 from thrombojax.study import tables, virtual_patients
@@ -31,7 +32,7 @@ def patients(
     if events is not None:
         n, ids = len(events), events.ids
         cohort = cohorts.load(model.cohorts, asked.cohort) if asked.cohort else None
-        index = np.arange(n) if cohort is not None and asked.sampler == "random" else None
+        index = numbered(n) if cohort is not None and asked.sampler == "random" else None
         people = Patients(source, n, cohort, study.head.seed, index).replace(
             {covariates[name]: values for name, values in events.constant.items()}
             # what changes has its first value at baseline
@@ -49,7 +50,7 @@ def patients(
         found = cohorts.load(model.cohorts, asked.cohort) if asked.cohort is not None else None
         if found is not None:
             found = virtual_patients.recipe(study, found, known)
-        index = np.arange(n) if asked.sampler == "random" else None
+        index = numbered(n) if asked.sampler == "random" else None
         people = Patients(source, n, found, study.head.seed, index)
         ids = ()
     overrides = {resolve(name, known.numbers) or name: value for name, value in asked.overrides.items()}
