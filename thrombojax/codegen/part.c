@@ -53,8 +53,8 @@ for (int32_t step = 0; step < steps; step++) {
   for (int stage = 0; stage < STAGES; stage++) {
     const V t = WIDE(start + ((REAL)step + AT[stage]) * h);
     const V ahead = SPLAT(AHEAD[stage]) * WIDE(h), share = SPLAT(SHARE[stage]) * WIDE(h);
-    const V *const from = stage ? sum : y;
-    V *const into = stage + 1 < STAGES ? sum : y, *restrict const next = stage & 1 ? trial : other;
+    const V *const from = stage ? added : y;
+    V *const into = stage + 1 < STAGES ? added : y, *restrict const next = stage & 1 ? trial : other;
     (void)t;
     if (stage == 0 && step == 0 && E > 0) /* the first slope is known at a bound */
       for (int k = 0; k < S; k++) next[k] = FMA(slope[0][k], ahead, y[k]), into[k] = FMA(slope[0][k], share, y[k]);

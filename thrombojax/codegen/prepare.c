@@ -1,7 +1,7 @@
 /* Parameters and state of one vector of patients. */
 V p[AT_LEAST_ONE(P)], q[AT_LEAST_ONE(Q)], r[AT_LEAST_ONE(R)], y[S], trial[S], slope[STAGES][S];
 #if SUMMED
-V sum[S], other[S];
+V added[S], other[S];
 static const REAL AHEAD[STAGES] = {@ahead_each@}, SHARE[STAGES] = {@share_each@};
 #endif
 V l[AT_LEAST_ONE(L)], c[AT_LEAST_ONE(C)];

@@ -65,6 +65,9 @@ INLINE int ANY(I mask) {
 }
 
 /* Numbers too small for a normal form are zero while a kernel runs: a drug that has gone must not slow what goes on. */
+#if defined(__x86_64__) || defined(__aarch64__)
+#define TJ_FLUSHES
+#endif
 INLINE uint64_t flush_small(void) {
 #if defined(__x86_64__)
   const unsigned before = _mm_getcsr();

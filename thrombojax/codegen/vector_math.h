@@ -13,7 +13,8 @@
  * tests/codegen/test_vector_math.py. Coefficients are of minimax polynomials (Remez exchange in 60 digits, the low ones
  * rounded first and the rest fitted again); an error of a polynomial is relative to the function unless said otherwise.
  * Subnormal arguments and results are computed, not flushed, unless the thread has told its processor to flush (as XLA's
- * threads do). The sign of a zero result is open, but for tj_pow. */
+ * threads do): a text that defines TJ_FLUSHES says that all of its threads have, and takes subnormal arguments for zeros. The sign of
+ * a zero result is open, but for tj_pow. */
 
 #if defined(TJ_F64)
 typedef __INT64_TYPE__ tj_int;
@@ -182,8 +183,30 @@ TJ_FN V tj_split(V x, tj_u *unit) {
     return (V)((moved & TJ_FRACTION) + TJ_SQRT_HALF);
 }
 
-/* unit as a REAL, plus TJ_WHOLE. */
-TJ_FN V tj_exponent(tj_u unit) { return (V)(unit | (tj_u)tj_splat(TJ_WHOLE)); }
+/* The same of subnormal numbers too, and the exponent as a REAL. */
+TJ_FN V tj_split_any(V x, V *exponent) {
+    const REAL bias = TJ_WHOLE + TJ_BIAS;
+    tj_u unit;
+#if defined(TJ_FLUSHES)
+    V m = tj_split(x, &unit), up = tj_splat(bias);
+#else
+    I small = (I)(x < TJ_MIN_NORMAL);
+    V m = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit);
+    V up = tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
+#endif
+    *exponent = (V)(unit | (tj_u)tj_splat(TJ_WHOLE)) - up;
+    return m;
+}
+
+/* Whether a number is positive and finite, by its bits: those of zero, less one, are the largest there are. */
+TJ_FN I tj_is_positive(V x) {
+#if defined(TJ_FLUSHES)
+    const tj_uint least = (tj_uint)1 << TJ_MANTISSA;
+#else
+    const tj_uint least = 1;
+#endif
+    return (I)((I)((tj_u)x + (TJ_SIGN - least)) < (tj_int)((TJ_EXPONENT - least) ^ TJ_SIGN));
+}
 
 /* f - log(1 + f) = s (f - z R(z)), where s = f / (2 + f), z = s^2, R = the series of
  * 2 atanh(s) from s^3 on. s <= 0.1716; degree 6, 2^-59.5 (float: degree 2, 2^-30.2). */
@@ -204,14 +227,11 @@ TJ_FN V tj_log_tail(V f) {
 /* k ln 2 + log(m): k ln 2 in two parts, the first exact. log(0) = -inf, log(x < 0) = NaN; subnormal x is scaled up first.
  * At most 1.1 ulp (measured 0.94). */
 TJ_FN V tj_log(V x) {
-    const REAL bias = TJ_WHOLE + TJ_BIAS;
-    I small = (I)(x < TJ_MIN_NORMAL);
-    tj_u unit;
-    V f = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit) - 1;
-    V k = tj_exponent(unit) - tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
+    V k, f = tj_split_any(x, &k) - 1;
     V result = tj_fma(k, tj_splat(TJ_LN2_HIGH), f - tj_fma(-k, tj_splat(TJ_LN2_LOW), tj_log_tail(f)));
-    result = tj_select((I)(x > 0), result, tj_select((I)(x < 0), tj_splat(TJ_NAN), tj_splat(-TJ_INF)));
-    return tj_select((I)(x < TJ_INF), result, x); /* inf and NaN are their own logarithms */
+    V other = tj_select((I)(x < 0), tj_splat(TJ_NAN), tj_splat(-TJ_INF));
+    other = tj_select((I)(x < TJ_INF), other, x); /* inf and NaN are their own logarithms */
+    return tj_select(tj_is_positive(x), result, other);
 }
 
 /* log(u) + lost / u with u = 1 + x as rounded and lost the rest of it; 1 / u to first orders is enough. At most 1.1 ulp
@@ -220,7 +240,7 @@ TJ_FN V tj_log1p(V x) {
     V u = 1 + x, lost = x - (u - 1);
     tj_u unit;
     V f = tj_split(u, &unit) - 1;
-    V k = tj_exponent(unit) - (TJ_WHOLE + TJ_BIAS);
+    V k = (V)(unit | (tj_u)tj_splat(TJ_WHOLE)) - (TJ_WHOLE + TJ_BIAS);
     V shrink = (V)(((tj_uint)(2 * TJ_BIAS) - unit) << TJ_MANTISSA); /* 2^-k */
     lost = tj_select((I)(u < TJ_C(0x1p60, 0x1p30)), lost * shrink, tj_splat(0));
     V rest = tj_fma(-lost, tj_fma(-f, f, f), lost);
@@ -235,15 +255,9 @@ TJ_FN V tj_log1p(V x) {
  * s = (m - 1) / (m + 1), z = s^2. C0, C1, s and z have a rest each, and a fused multiply-add gives that of a product. Q: degree 6,
  * 2^-66.3 (float: degree 2, 2^-36.8). */
 TJ_FN V tj_log2_parts(V x, V *low) {
-    const REAL bias = TJ_WHOLE + TJ_BIAS;
     const V c0 = tj_splat(TJ_C(0x1.71547652b82fep+1, 0x1.715476p+1)), c0_rest = tj_splat(TJ_C(0x1.777d0ffda0d24p-55, 0x1.4ae0cp-25));
     const V c1 = tj_splat(TJ_C(0x1.ec709dc3a03fdp-1, 0x1.ec709ep-1)), c1_rest = tj_splat(TJ_C(0x1.d27f058p-55, -0x1.e3p-28));
-    I small = (I)(x < TJ_MIN_NORMAL);
-    tj_u unit;
-    V m = tj_split(tj_select(small, x * TJ_C(0x1p54, 0x1p25), x), &unit);
-    V k = tj_exponent(unit) - tj_select(small, tj_splat(bias + TJ_C(54., 25.)), tj_splat(bias));
-
-    V f = m - 1, sum = m + 1, sum_rest = m - (sum - 1), inverse = 1 / sum;
+    V k, m = tj_split_any(x, &k), f = m - 1, sum = m + 1, sum_rest = m - (sum - 1), inverse = 1 / sum;
     V s = f * inverse, s_rest = tj_fma(-s, sum_rest, tj_fma(-s, sum, f)) * inverse;
     V z = s * s, z_rest = tj_fma(s + s, s_rest, tj_fma(s, s, -z));
 #if defined(TJ_F64)
