@@ -14,12 +14,13 @@ import thrombojax as tj
 from thrombojax.codegen import adjoint, emit_cuda, nvrtc, tangent
 from thrombojax.codegen.program import build
 from thrombojax.codegen.trace import CannotTranslate
+from thrombojax.dosing.policy import Policy
 from thrombojax.dosing.timeline import Column
 from thrombojax.drugs import names as drug_names
 from thrombojax.models import registry
 from thrombojax.patients.population import prepare
 from thrombojax.solve import cuda
-from thrombojax.solve.pieces import Plan, Reduction
+from thrombojax.solve.pieces import Clinic, Plan, Reduction
 from thrombojax.solve.steppers import FixedSteps, method
 
 ROMIPLOSTIM = ("romiplostim",)
@@ -34,7 +35,14 @@ def plan(model):
     return Plan(columns, reductions, ("platelets",), phases, False, FixedSteps(0, method(model)))
 
 
+def titrated(model, plan, of=build, smooth=0.0):
+    """With doses that follow counts, by a rule as large as the label of romiplostim."""
+    columns = tuple(c._replace(by="policy") for c in plan.columns)
+    return of(model, plan._replace(columns=columns, clinic=Clinic(Policy(bands=4, stops=1, smooth=smooth))))
+
+
 COURSE, BACK, TANGENT = build, adjoint.build, tangent.build
+TITRATED, TITRATED_BACK = titrated, functools.partial(titrated, of=adjoint.build, smooth=0.1)
 
 
 @functools.cache
@@ -58,6 +66,7 @@ BUDGET = {
     "romiplostim, cohort, f64": (COURSE, "feedback", ROMIPLOSTIM, True, "f64", 255, 2048),
     "all drugs, cohort, f32": (COURSE, "feedback", ALL, True, "f32", 255, 0),
     "all drugs, cohort, f64": (COURSE, "feedback", ALL, True, "f64", 255, 1024),
+    "titrated: romiplostim, cohort, f32": (TITRATED, "feedback", ROMIPLOSTIM, True, "f32", 255, 0),
     "wang2010, all parameters, f32": (COURSE, "wang2010", (), False, "f32", 168, 0),
     "wang2010, all parameters, f64": (COURSE, "wang2010", (), False, "f64", 255, 1024),
     "petrov2024, all parameters, f32": (COURSE, "petrov2024", (), False, "f32", 96, 0),
@@ -68,6 +77,7 @@ BUDGET = {
     "back: romiplostim, cohort, f64": (BACK, "feedback", ROMIPLOSTIM, True, "f64", 255, 8192),
     "back: all drugs, cohort, f32": (BACK, "feedback", ALL, True, "f32", 255, 1024),
     "back: wang2010, all parameters, f32": (BACK, "wang2010", (), False, "f32", 255, 640),
+    "back, titrated: romiplostim, cohort, f32": (TITRATED_BACK, "feedback", ROMIPLOSTIM, True, "f32", 255, 3072),
     "tangent: romiplostim, cohort, f32": (TANGENT, "feedback", ROMIPLOSTIM, True, "f32", 255, 1408),
     "tangent: romiplostim, cohort, f64": (TANGENT, "feedback", ROMIPLOSTIM, True, "f64", 255, 8192),
     "tangent: wang2010, all parameters, f32": (TANGENT, "wang2010", (), False, "f32", 255, 384),
@@ -102,7 +112,7 @@ def test_registers(name, tmp_path, record_property):
         str(source),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    kernel = "back" if of is BACK else "course"
+    kernel = "back" if name.startswith("back") else "course"
     part = done.stderr[done.stderr.index(f"'thrombojax_{kernel}'") :]
     registers = int(re.search(r"Used (\d+) registers", part)[1])
     spills = int(re.search(r"(\d+) bytes spill stores", part)[1])
