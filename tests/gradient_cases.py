@@ -15,7 +15,8 @@ import numpy as np
 
 import thrombojax as tj
 from thrombojax.dosing.timeline import Column, Slots, grid, schedule
-from thrombojax.endpoints import Endpoint, times
+from thrombojax.endpoints import Endpoint
+from thrombojax.endpoints import times as times_of
 from thrombojax.models import registry, struct
 from thrombojax.patients import population
 from thrombojax.solve import gradient
@@ -80,7 +81,7 @@ class Case:
     def solve(self, at: Mapping[str, Any], save: Any = SAVE, wanted: Any = None, cohort: Any = None, **how: Any) -> Any:
         cohort = self.cohort if cohort is None else cohort
         wanted = self.endpoints if wanted is None else wanted
-        line = self.line(at, times(wanted), save)
+        line = self.line(at, times_of(wanted), save)
         observables = ("platelets",) if save else ()
         given = {"parameters": at["parameters"], "y0": at["y0"], "backend": "native", **how}
         return gradient.solve(self.model, cohort, line, endpoints=wanted, save=observables, days=save, **given)
@@ -92,6 +93,22 @@ class Case:
         parts += [jnp.sum(jnp.log(value), axis=0) for value in saved.values()]
         total = sum(parts[1:], parts[0])
         return jnp.sum(total if live is None else jnp.where(live, total, jnp.zeros_like(total)))
+
+    def slope_of_amounts(self, times: bool, **how: Any) -> Any:
+        """Derivative of the objective by a factor on all amounts and rates; times: with a kernel that times could be asked of."""
+        base = self.line(self.at, times_of(self.endpoints), SAVE).timeline
+
+        def objective(scale: Any, start: Any) -> Any:
+            line = self.line(self.at, times_of(self.endpoints), SAVE)
+            moved = base._replace(dose=base.dose * scale, rate=base.rate * scale, start=start)
+            found, saved = gradient.solve(self.model, self.cohort, line._replace(timeline=moved), endpoints=self.endpoints,
+                                          save=("platelets",), days=SAVE, **how)  # fmt: skip
+            parts = [WEIGHTS[name] * value for name, value in found.items()]
+            return jnp.sum(sum(parts)) + sum(jnp.sum(jnp.log(value)) for value in saved.values())
+
+        if times:
+            return jax.jit(jax.grad(objective))(1.0, base.start)
+        return jax.grad(lambda scale: objective(scale, base.start))(1.0)
 
     def directions(self) -> dict[str, Any]:
         """One random direction for each kind of argument, as large as the values; parameters one by one."""

@@ -70,6 +70,11 @@ def test_several_drugs():
     assert along == pytest.approx(difference, rel=1e-6)
 
 
+def test_times_that_nobody_asks_for_change_nothing():
+    asked, not_asked = (float(user().slope_of_amounts(times, backend="cuda")) for times in (True, False))
+    assert not_asked == pytest.approx(asked, rel=1e-12)
+
+
 def test_single_precision():
     case = user()
     exact, single = slope(case, "cuda"), reverse(by("cuda", case, precision="f32"))(case.at)

@@ -2,7 +2,7 @@
    there, stages are evaluated again with what their transposes need, and segments are crossed backwards. A name with an
    underscore behind is the cotangent of the value of that name. */
 
-enum { WRT = @WRT@, RULES = @RULES@ /* numbers of a policy */, KEPT = @KEPT@, ASKED = @ASKED@ /* days of an objective of the kernel's own; 0: it has none */ };
+enum { WRT = @WRT@, TIMES = @TIMES@ /* whether times are asked for */, RULES = @RULES@ /* numbers of a policy */, KEPT = @KEPT@, ASKED = @ASKED@ /* days of an objective of the kernel's own; 0: it has none */ };
 
 typedef struct {
   Job job;

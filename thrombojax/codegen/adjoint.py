@@ -29,17 +29,24 @@ CARRIED = frozenset(
     {"y", "p", "t", "h", "dose", "rate", "start", "length", "c", "v", "s", "b", "e", "g", "m", "rule", "own_rule"}
 )
 """Arrays that gradients reach."""
+TIMES = frozenset({"t", "h", "start", "length"})
+"""Those among them that only moving times need."""
 
 
 def build(
-    model: Model, plan: Plan, wrt: tuple[int, ...] = (), objective: Objective | None = None, days: int = 0
+    model: Model,
+    plan: Plan,
+    wrt: tuple[int, ...] = (),
+    objective: Objective | None = None,
+    days: int = 0,
+    times: bool = True,
 ) -> Program:
     """All blocks of a trajectory, their transposes (`slope_` ...), and `slope` with what its transpose needs.
 
     `again`: derivatives by the very values that the transpose needs, for a kernel that computes both at once.
 
-    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates, times and the numbers of a policy
-    always are. objective: of
+    wrt: leaves of Parameters that gradients are asked for; those of the state, doses, rates and the numbers of a policy always
+    are; times: whether those of times are, else they are zeros and cost nothing. objective: of
     the values that a patient has on so many saved days: its block gives its value, and what it asks of them.
     """
     given = setting(model, plan)
@@ -47,7 +54,7 @@ def build(
     # Regrouped only when it is known what is kept: the transposes share the forward values as they were traced.
     blocks = with_slope({name: traced(g, f, often=False) for name, f in given.functions.items()})
     for name, f in given.functions.items():
-        blocks[f"{name}_"] = pullback(g, f, wrt)
+        blocks[f"{name}_"] = pullback(g, f, wrt, CARRIED if times else CARRIED - TIMES)
     if objective is not None:
         blocks["objective"] = _asked(g, plan, objective, days)
     kept = _needed(g, blocks["slope_"].nodes, blocks["slope"].nodes)
@@ -55,7 +62,7 @@ def build(
     values = regroup(g, [*blocks["slope"].nodes, *kept], POINT)
     blocks["again"], blocks["slope"] = blocks["slope"], Block(tuple(zip(places, values, strict=True)))
     made = finish(given, blocks, plan, (*OFTEN, "again", "line_", "slope_"))
-    return replace(made, residuals=tuple(kept))
+    return replace(made, residuals=tuple(kept), times=times)
 
 
 def _asked(g: Graph, plan: Plan, objective: Objective, days: int) -> Block:
@@ -72,10 +79,10 @@ def _asked(g: Graph, plan: Plan, objective: Objective, days: int) -> Block:
     return Block(((("value", 0), value), *((("seen_", k), node) for k, node in enumerate(asked))))
 
 
-def pullback(g: Graph, f: Function, wrt: Sequence[int]) -> Block:
-    """Cotangents of a piece's arguments from those of its results."""
+def pullback(g: Graph, f: Function, wrt: Sequence[int], carried: frozenset[str] = CARRIED) -> Block:
+    """Cotangents of a piece's arguments, those in arrays that are carried, from those of its results."""
     leaves, tree = jax.tree.flatten(f.args)
-    chosen = [k for k, node in enumerate(leaves) if _is_carried(g, node, wrt)]
+    chosen = [k for k, node in enumerate(leaves) if _is_carried(g, node, wrt, carried)]
     given = [_sought(g, array, index) for array, index in f.out]
 
     def transpose(leaves: Any, cotangents: Any) -> Any:
@@ -103,12 +110,12 @@ def _sought(g: Graph, array: str, index: int) -> Node:
     return g.constant(0.0) if array == "a" else g.symbol((f"{array}_", index), BACK)
 
 
-def _is_carried(g: Graph, node: Node, wrt: Sequence[int]) -> bool:
+def _is_carried(g: Graph, node: Node, wrt: Sequence[int], carried: frozenset[str]) -> bool:
     name, _, value = g.operations[node]
     if name != "symbol":
         return False
     array, index = value
-    return array in CARRIED and (array != "p" or index in wrt)
+    return array in carried and (array != "p" or index in wrt)
 
 
 def _needed(g: Graph, outputs: Sequence[Node], forward: Sequence[Node]) -> list[Node]:

@@ -39,7 +39,7 @@ VECTOR = Dialect(
 )  # fmt: skip
 
 
-_USE = "const V ahead = AHEAD; d_[k] = ahead * SPLAT(h); longer[k % 4] = FMA(ahead, slope[stage][k], longer[k % 4]);"
+_USE = "const V ahead = AHEAD; d_[k] = ahead * SPLAT(h); if (TIMES) longer[k % 4] = FMA(ahead, slope[stage][k], longer[k % 4]);"
 
 
 @cache
@@ -88,7 +88,7 @@ class _Slots:
             "ASKED": sizes.get("seen", 0) // max(len(program.observables), 1),
             "CLINIC": int(bool(program.blocks["decide"])), "OWN": sizes.get("taken", 0), "M": sizes.get("m", 0),
             "A": len(LEDGER), "X": len(program.varying), "EACH": int(program.each),
-            "RULES": program.rules, "SUMMED": int(_is_summed(program)),
+            "RULES": program.rules, "TIMES": int(program.times), "SUMMED": int(_is_summed(program)),
         }  # fmt: skip
 
     def forward(self) -> dict[str, str]:

@@ -171,7 +171,9 @@ class _Slots:
         add = self.add(y_="z_")
 
         def slope(array: str, k: int, value: str) -> str:
-            return add(array, k, value) if array != "d" else f"h_[0] = FMA(ahead_[{k}], {value}, h_[0]);"
+            if array != "d":
+                return add(array, k, value)
+            return f"h_[0] = FMA(ahead_[{k}], {value}, h_[0]);" if program.times else ""
 
         return {
             "slope_": self.text(Block((*blocks["again"].writes, *blocks["slope_"].writes)), slope, y="z"),

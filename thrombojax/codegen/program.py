@@ -92,6 +92,9 @@ class Program:
     residuals: tuple[Node, ...] = ()
     """What a transpose reads of the forward evaluation (array `w`); only in the reverse of a kernel."""
 
+    times: bool = True
+    """Whether transposes reach times."""
+
     @property
     def reverse(self) -> bool:
         """Whether transposes stand beside the blocks."""

@@ -67,9 +67,10 @@ def kernel(
     wrt: tuple[int, ...],
     objective: adjoint.Objective | None = None,
     days: int = 0,
+    times: bool = True,
 ) -> native.Kernel:
     """Trace, transpose, print, compile and load; raises as `native.kernel` does."""
-    program = adjoint.build(model, plan, wrt, objective, days)
+    program = adjoint.build(model, plan, wrt, objective, days, times)
     library = build.load(emit_c.source_back(program, precision))
     library.thrombojax_back.argtypes = [ctypes.POINTER(_Back)]
     return native.Kernel(program, library, np.float32 if precision == "f32" else np.float64)

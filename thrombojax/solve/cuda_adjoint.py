@@ -21,9 +21,9 @@ FILL = 1 << 15
 
 
 @functools.lru_cache(maxsize=64)
-def kernel(model: Model, plan: Plan, precision: str, wrt: tuple[int, ...]) -> cuda.Kernel:
+def kernel(model: Model, plan: Plan, precision: str, wrt: tuple[int, ...], times: bool = True) -> cuda.Kernel:
     """Trace and transpose; raises as `cuda.kernel` does."""
-    return cuda.made(adjoint.build(model, plan, wrt), precision)
+    return cuda.made(adjoint.build(model, plan, wrt, times=times), precision)
 
 
 def run(

@@ -133,7 +133,8 @@ def total(
     def _(primals: Any, tangents: Any) -> Any:
         moving = primals[0]
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), moving)
-        made = adjoint.kernel(ways.model, ways.plan, ways.precision, ways.wrt, objective, len(fixed.keep))
+        asked = (ways.wrt, objective, len(fixed.keep), ways.times)
+        made = adjoint.kernel(ways.model, ways.plan, ways.precision, *asked)
         once = functools.partial(ways.once, made)
         value, slope = _on_host(once, (jax.ShapeDtypeStruct((), ways.dtype), shapes), *primals)
         return value, sum(map(jnp.vdot, *map(jax.tree.leaves, (slope, tangents[0]))))
@@ -197,11 +198,10 @@ def _problem(
     )._replace(rule=rule)
     keep = jnp.stack([jnp.asarray(schedule.bound(day), jnp.int32) for day in days]) if days else np.zeros(0, np.int32)
     fixed = Fixed(line.phase, line.era, line.steps, keep, engine.watched(endpoints, schedule), rows)
-    if (
-        clinic is not None and clinic.rules and backend == "auto"
-    ):  # which the kernel of GPUs reads once for all patients
-        backend = "native"
-    ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory, care)
+    if clinic is not None and clinic.rules and backend == "auto":
+        backend = "native"  # the kernel of GPUs reads a rule once for all patients
+    times = any(isinstance(a, jax.core.Tracer) for a in (line.start, line.length))
+    ways = _Ways(choose(backend, model, precision), model, plan, cohort, precision, wrt, factor, memory, care, times)
     return ways._replace(known=on_device.known(ways, fixed, schedule.most_steps, levels)), moving, fixed
 
 
@@ -243,6 +243,8 @@ class _Ways(NamedTuple):
     factor: np.ndarray
     memory: int | None
     care: Care | None
+    times: bool
+    """Whether times may move: what nobody traces, nobody differentiates."""
     known: on_device.Known | None = None
     """Where JAX's own program can launch the kernels."""
 
@@ -318,7 +320,7 @@ class _Ways(NamedTuple):
 
     def pull(self, moving: Moving, fixed: Fixed, cotangents: Any) -> Moving:
         back = MACHINES[self.backend][1]
-        made = back.kernel(self.model, self.plan, self.precision, self.wrt)
+        made = back.kernel(self.model, self.plan, self.precision, self.wrt, times=self.times)
         ends, saved = jax.tree.map(np.asarray, cotangents)
         p, y0, line, watch = self.problem(moving, fixed)
         keep = np.asarray(fixed.keep)

@@ -146,7 +146,7 @@ def push(ways: Any, moving: Any, fixed: Any, tangents: Any) -> tuple[dict[str, A
 def pull(ways: Any, moving: Any, fixed: Any, cotangents: Any) -> Any:
     """`_Ways.pull`."""
     with jax.enable_x64(True):
-        made = cuda_adjoint.kernel(ways.model, ways.plan, ways.precision, ways.wrt)
+        made = cuda_adjoint.kernel(ways.model, ways.plan, ways.precision, ways.wrt, ways.times)
         program, room, columns = made.program, _room(ways.memory), len(ways.plan.columns)
         p, y0, line, watch, care = _problem(ways, moving, fixed)
         last = native.places(fixed.keep, len(line.steps), jnp)[fixed.keep]
