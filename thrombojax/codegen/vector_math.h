@@ -5,8 +5,8 @@
  * no header and no intrinsics. Let V fill one register, or 16 bytes where the machine is unknown: gcc makes poor code of
  * vectors of one lane (tj_pow three times slower) and of two registers (twice slower).
  * Flags: -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-signed-zeros; never -ffast-math, which would undo the exact
- * differences below. Fused multiply-adds are where tj_fma is written; an instruction set without them (x86-64 before AVX2) has the C
- * library's, slowly and to the same bits. tj_sin, tj_cos and those need -lm.
+ * differences below. Fused multiply-adds are where tj_fma is written; an instruction set without them (x86-64 before AVX2) makes each
+ * of some forty operations, to the same bits. Only tj_sin and tj_cos need -lm.
  *
  * Conventions. Every step is one IEEE operation, so that a result does not depend on compiler, width or machine; only sign
  * and payload of a NaN may. An "ulp" is the spacing of REALs at the true value; the bounds are measured, and asserted by
@@ -66,12 +66,46 @@ TJ_FN I tj_isfinite(V x) {
     return ~((I)(((tj_u)x & TJ_EXPONENT) + ((tj_uint)1 << TJ_MANTISSA)) >> (int)(sizeof(tj_int) * 8 - 1));
 }
 
-/* a * b + c, rounded once. */
+/* a * b + c, rounded once: an instruction, or by Boldo and Melquiond's algorithm (doi:10.1109/TC.2007.70819), whose last sum but one is
+ * rounded to odd so that the last one rounds as if there had been no other. It takes |a|, |b| < 2^995, and loses parts that are
+ * subnormal; nothing below depends on them. */
+#if defined(__FMA__) || defined(__aarch64__)
 TJ_FN V tj_fma(V a, V b, V c) {
     V sum = c;
     for (int lane = 0; lane < W; lane++) sum[lane] = TJ_C(__builtin_fma, __builtin_fma)(a[lane], b[lane], c[lane]);
     return sum;
 }
+#else
+typedef double tj_d __attribute__((vector_size(8 * W)));
+typedef __INT64_TYPE__ tj_l __attribute__((vector_size(8 * W)));
+
+/* a + b = sum + the rest. */
+TJ_FN tj_d tj_two_sum(tj_d a, tj_d b, tj_d *rest) {
+    tj_d sum = a + b, of_b = sum - a;
+    *rest = (a - (sum - of_b)) + (b - of_b);
+    return sum;
+}
+
+/* a + b where that is exact, else the one of its two neighbours whose last bit is 1. */
+TJ_FN tj_d tj_add_odd(tj_d a, tj_d b) {
+    tj_d rest, sum = tj_two_sum(a, b, &rest);
+    tj_l bits = (tj_l)sum, away = ((tj_l)rest ^ bits) >> 63 | 1; /* 1 from zero, -1 to it */
+    return (tj_d)(bits + ((tj_l)(rest != 0) & ((bits & 1) - 1) & away));
+}
+
+TJ_FN V tj_fma(V a, V b, V c) {
+#if defined(TJ_F64)
+    V a_wide = a * 0x1.0000002p27, a_head = a_wide - (a_wide - a), a_rest = a - a_head;
+    V b_wide = b * 0x1.0000002p27, b_head = b_wide - (b_wide - b), b_rest = b - b_head;
+    V product = a * b, lost = ((a_head * b_head - product) + a_head * b_rest + a_rest * b_head) + a_rest * b_rest;
+    V low_rest, rest, low = tj_two_sum(c, lost, &low_rest), sum = tj_two_sum(product, low, &rest);
+    return sum + tj_add_odd(low_rest, rest);
+#else
+    tj_d product = __builtin_convertvector(a, tj_d) * __builtin_convertvector(b, tj_d); /* exact */
+    return __builtin_convertvector(tj_add_odd(product, __builtin_convertvector(c, tj_d)), V);
+#endif
+}
+#endif
 
 /* a x + c of numbers that are the same in every lane. */
 TJ_FN V tj_linear(V x, REAL a, REAL c) { return tj_fma(x, tj_splat(a), tj_splat(c)); }
@@ -153,7 +187,7 @@ TJ_FN V tj_expm1_parts(V x, V *power) {
  * (measured 1.63). */
 TJ_FN V tj_expm1(V x) {
     V power, q = tj_expm1_parts(x, &power);
-    V result = 2 * tj_fma(power, q, power - TJ_C(0.5, 0.5));
+    V result = 2 * (power * q + (power - TJ_C(0.5, 0.5))); /* products with a power of two are exact */
     result = tj_select((I)(x < TJ_C(-40., -20.)), tj_splat(-1), result);
     return tj_select((I)(x > TJ_C(710., 89.)), tj_splat(TJ_INF), result);
 }
@@ -163,7 +197,7 @@ TJ_FN V tj_expm1(V x) {
 TJ_FN V tj_tanh(V x) {
     V a = tj_abs(x), power;
     V q = tj_expm1_parts(2 * a, &power);
-    V ratio = tj_fma(power, q, power - TJ_C(0.5, 0.5)) / tj_fma(power, q, power + TJ_C(0.5, 0.5));
+    V ratio = (power * q + (power - TJ_C(0.5, 0.5))) / (power * q + (power + TJ_C(0.5, 0.5)));
     ratio = tj_select((I)(a > TJ_C(22., 10.)), tj_splat(1), ratio);
     return (V)((tj_u)ratio | ((tj_u)x & TJ_SIGN));
 }
