@@ -191,7 +191,11 @@ def test_ctrl_c_is_heard_soon(monkeypatch, way):
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("case", [user, functools.partial(itp, "romiplostim")], ids=["infusions", "romiplostim"])
+@pytest.mark.parametrize(
+    "case",
+    [user, pytest.param(functools.partial(itp, "romiplostim"), marks=pytest.mark.slow)],
+    ids=["infusions", "romiplostim"],
+)
 def test_times_that_nobody_asks_for_change_nothing(case):
     asked, not_asked = (float(case().slope_of_amounts(times, backend="native")) for times in (True, False))
     assert not_asked == pytest.approx(asked, rel=1e-12)

@@ -155,6 +155,7 @@ def test_memory_changes_no_bit():
     jax.tree.map(np.testing.assert_array_equal, slope("with misses", memory=1 << 19), slope("with misses"))
 
 
+@pytest.mark.slow
 def test_single_precision():
     single = slope("with misses", precision="f32")
     for mine, exact in zip(jax.tree.leaves(single), jax.tree.leaves(slope("with misses")), strict=True):
@@ -193,6 +194,7 @@ def test_some_patients_in_another_order():
     assert_near(some(c.at[0], chosen), whole, 1e-12)
 
 
+@pytest.mark.slow
 def test_rules_of_patients_own():
     """A rule for each patient, all alike: what they ask adds up to what the one rule does."""
     c = smooth("with misses")
