@@ -17,7 +17,7 @@ from gradient_cases import CASES, DAYS, QUICK, SAVE, dot, forward, itp, moved, p
 
 from thrombojax.codegen import build
 from thrombojax.models import struct
-from thrombojax.solve import adjoint, gradient, native, tangent
+from thrombojax.solve import adjoint, native, tangent, ways
 from thrombojax.solve.engine import NO_BASELINE, Cohort
 from thrombojax.solve.steppers import FixedSteps, method
 from thrombojax.solve.turns import turns
@@ -161,7 +161,7 @@ def test_ctrl_c_is_heard_soon(monkeypatch, way):
     """Half a minute of derivatives ends within a few seconds of the signal; JAX wraps what its callback raised."""
     case = user(20_000)
     monkeypatch.setattr(
-        gradient._Ways,
+        ways.Ways,
         "forward",
         lambda self, moving, fixed: jax.tree.map(lambda s: np.ones(s.shape, s.dtype), self.shapes(fixed)),
     )

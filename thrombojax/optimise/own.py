@@ -28,6 +28,7 @@ from thrombojax.patients.population import shared
 from thrombojax.solve import engine, gradient
 from thrombojax.solve.engine import OK, Cohort
 from thrombojax.solve.steppers import method
+from thrombojax.solve.ways import MACHINES
 
 OWN = "decided"
 """The part of the parameters that holds what is decided."""
@@ -238,4 +239,4 @@ def _line(
 
 
 def _fast(backend: str) -> str:
-    return backend if backend in ("auto", *gradient.MACHINES) else "auto"
+    return backend if backend in ("auto", *MACHINES) else "auto"

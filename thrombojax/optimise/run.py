@@ -18,6 +18,7 @@ from thrombojax.solve import engine, gradient, pieces
 from thrombojax.solve.engine import Cohort
 from thrombojax.solve.pieces import Clinic
 from thrombojax.solve.steppers import FixedSteps, method
+from thrombojax.solve.ways import MACHINES
 from thrombojax.solve.xla import Plan, trajectory
 
 Seen = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -28,7 +29,7 @@ Run = Callable[..., Seen]
 
 def gradients_by(backend: str) -> str:
     """The backend of gradients, of a study's own: `reference` has none."""
-    return backend if backend in (*gradient.MACHINES, "xla") else "auto"
+    return backend if backend in (*MACHINES, "xla") else "auto"
 
 
 def runner(

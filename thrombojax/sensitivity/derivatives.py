@@ -26,6 +26,7 @@ from thrombojax.sensitivity.simulate import Moves, Rows, patients, payload
 from thrombojax.solve import engine, gradient, tangent
 from thrombojax.solve.pieces import Plan
 from thrombojax.solve.steppers import FixedSteps, method
+from thrombojax.solve.ways import MACHINES, Moving
 from thrombojax.study import sweep as sweeps
 from thrombojax.study.plan import Cell
 
@@ -118,7 +119,7 @@ def _forward(
     dtype, time = engine.dtype_of(precision), line.timeline
     leaves, states = steady.along
     wrt = tuple(sorted({leaf for some in leaves for leaf in some}))
-    machine = gradient.MACHINES[gradient.choose("auto", plan.model, precision)][0]
+    machine = MACHINES[gradient.choose("auto", plan.model, precision)][0]
     reductions = tuple(engine.reduction(e, line.columns) for e in plan.endpoints)
     what = Plan(line.columns, reductions, plan.observables, tuple(time.phase), line.infusions,
                 FixedSteps(0, method(plan.model)), None, time.each)  # fmt: skip
@@ -136,7 +137,7 @@ def _forward(
             values[..., mine[~finite]] = np.nan
         for i in range(given.space.k):
             parameters = [np.asarray(leaves[i].get(leaf, np.zeros(n))) for leaf in wrt]
-            motion = gradient.Moving(parameters, states[i], *dots.get(i, still))
+            motion = Moving(parameters, states[i], *dots.get(i, still))
             one = {name: moved[name][i] for name in moved}
             tangent.run(machine, made, what, *common, wrt, motion, one, {name: course[name][i] for name in course})
     return y, kept

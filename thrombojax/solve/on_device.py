@@ -48,7 +48,7 @@ class Known(NamedTuple):
 def known(ways: Any, fixed: Any, most: int, levels: Callable[[np.ndarray], Any]) -> Known | None:
     """None where kernels are called from the host: no GPU of JAX's, something traced that must be known, or rules of one's own.
 
-    ways, fixed: of `gradient`; most: steps of a segment, at most; levels: finds `Known.levels` from factors on the steps.
+    ways, fixed: of `ways`; most: steps of a segment, at most; levels: finds `Known.levels` from factors on the steps.
     """
     watch, rows, care, clinic = fixed.watch, fixed.rows, ways.care, ways.plan.clinic
     given = (rows, watch.first, watch.window, watch.numbers, ways.cohort.p, care and care._replace(rule=()))
@@ -128,14 +128,14 @@ def _module(text: str, kernels: tuple[str, ...], on: tuple[places.Gpu, ...]) -> 
 
 
 def forward(ways: Any, moving: Any, fixed: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`_Ways.forward`."""
+    """`Ways.forward`."""
     with jax.enable_x64(True):
         made = cuda.kernel(ways.model, ways.plan, ways.precision)
         return _trajectories(ways, made, *_problem(ways, moving, fixed), fixed, np.nan)
 
 
 def push(ways: Any, moving: Any, fixed: Any, tangents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`_Ways.push`."""
+    """`Ways.push`."""
     with jax.enable_x64(True):
         made = tangent.kernel(cuda, ways.model, ways.plan, ways.precision, ways.wrt)
         p, y0, line, watch, care = _problem(ways, moving, fixed)
@@ -144,7 +144,7 @@ def push(ways: Any, moving: Any, fixed: Any, tangents: Any) -> tuple[dict[str, A
 
 
 def pull(ways: Any, moving: Any, fixed: Any, cotangents: Any) -> Any:
-    """`_Ways.pull`."""
+    """`Ways.pull`."""
     with jax.enable_x64(True):
         made = cuda_adjoint.kernel(ways.model, ways.plan, ways.precision, ways.wrt, ways.times)
         program, room, columns = made.program, _room(ways.memory), len(ways.plan.columns)
@@ -183,7 +183,7 @@ def pull(ways: Any, moving: Any, fixed: Any, cotangents: Any) -> Any:
 
 
 def _problem(ways: Any, moving: Any, fixed: Any) -> tuple[Any, Any, Timeline, Any, Care | None]:
-    """As `_Ways.problem` and `attended`: p, y0, timeline, watch, care."""
+    """As `Ways.problem` and `attended`: p, y0, timeline, watch, care."""
     leaves: list[Any] = list(ways.known.leaves)
     for k, values in zip(ways.wrt, moving.parameters, strict=True):
         leaves[k] = values

@@ -12,11 +12,12 @@ import numpy as np
 from thrombojax.dosing.care import Care
 from thrombojax.dosing.timeline import Schedule
 from thrombojax.models.protocol import Model
-from thrombojax.solve import engine, gradient, tangent
+from thrombojax.solve import engine, tangent
 from thrombojax.solve.engine import Cohort
 from thrombojax.solve.native import Dots
 from thrombojax.solve.pieces import COUNT, Clinic, Plan
 from thrombojax.solve.steppers import FixedSteps, method
+from thrombojax.solve.ways import MACHINES
 
 
 class Moved(NamedTuple):
@@ -30,7 +31,7 @@ class Moved(NamedTuple):
 def machine(model: Model, clinic: Clinic | None, backend: str = "auto") -> str | None:
     """The backend whose kernel has tangents here, or None: then differences of what `values` finds are what there is."""
     name = engine.choose(backend, model)
-    return name if clinic is None and name in gradient.MACHINES else None
+    return name if clinic is None and name in MACHINES else None
 
 
 def tangents(
@@ -50,7 +51,7 @@ def tangents(
     wrt: leaves of Parameters that move; leaves: `[direction, leaf of wrt, patient]`, states: `[direction, state, patient]`,
     how parameters and first states move; factor: on the steps, `[patient]`; on: one of `machine`'s.
     """
-    backend = gradient.MACHINES[on][0]
+    backend = MACHINES[on][0]
     time = line.timeline
     plan = Plan(
         line.columns, (), tuple(save), tuple(time.phase), line.infusions, FixedSteps(0, method(model)), None, True

@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """Write the tangents of `rows` into endpoints (`[patient]`) and saved (`[day, patient]`).
 
-    moving: a `gradient.Moving` of tangents; care: of a plan with a clinic. A patient without a result keeps what is there.
+    moving: a `ways.Moving` of tangents; care: of a plan with a clinic. A patient without a result keeps what is there.
     """
     both, wide, dots, care = beside(p, y0, timeline, wrt, moving, care)
     n = len(both[1][0])
