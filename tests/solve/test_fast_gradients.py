@@ -196,8 +196,16 @@ def test_ctrl_c_is_heard_soon(monkeypatch, way):
     [user, pytest.param(functools.partial(itp, "romiplostim"), marks=pytest.mark.slow)],
     ids=["infusions", "romiplostim"],
 )
-def test_times_that_nobody_asks_for_change_nothing(case):
+def test_times_that_nobody_asks_for_change_nothing(case, monkeypatch):
+    kernel, made = adjoint.kernel, []
+
+    def noted(*given: Any, times: bool) -> Any:
+        made.append(times)
+        return kernel(*given, times=times)
+
+    monkeypatch.setattr(adjoint, "kernel", noted)
     asked, not_asked = (float(case().slope_of_amounts(times, backend="native")) for times in (True, False))
+    assert made == [True, False]
     assert not_asked == pytest.approx(asked, rel=1e-12)
 
 
